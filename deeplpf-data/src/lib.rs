@@ -1,2 +1,49 @@
 #![deny(missing_docs)]
-//! Crate.
+//! Paired photograph data sets for learned retouching.
+//!
+//! A file becomes an [`Image`]: planar `f32` RGB of shape 3 x H x W with values in [0, 1], sRGB
+//! encoded, upright. Whatever the file said about its bit depth, colour profile and orientation has
+//! been applied by then. Two such files with one stem make a [`Pair`]; a folder of them is a
+//! [`PairedFolder`], and a [`Split`] says which of its pairs are for training, validation and test.
+//!
+//! ```no_run
+//! use deeplpf_data::{PairedFolder, Split};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), deeplpf_data::DataError> {
+//! let folder = PairedFolder::open(Path::new("photographs"))?;
+//! folder.require_complete()?;
+//! let split = Split::read_folder(Path::new("photographs/split"))?;
+//! for pair in split.apply(&folder)?.train {
+//!     let pair = pair.load()?;
+//!     assert_eq!(pair.input.dim(), pair.target.dim());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`picture`] | decodes and encodes pictures, with colour management |
+//! | [`pairs`] | folders of input and target, matched by file stem |
+//! | [`find`] | the pictures among files and folders named by a user |
+//! | [`split`] | lists of ids, read from text or drawn at random |
+//! | [`augment`] | paired flips and crops |
+
+pub mod augment;
+mod error;
+pub mod find;
+mod natural_order;
+pub mod pairs;
+pub mod picture;
+mod random;
+pub mod split;
+
+pub use error::DataError;
+pub use find::find_images;
+pub use pairs::{Pair, PairPaths, PairProblem, PairedFolder};
+pub use picture::{
+    DecodeLimits, Image, ImageInfo, OutputFormat, SourceFormat, decode, decode_bytes,
+    decode_bytes_with, decode_with, encode,
+};
+pub use split::{Split, SplitPairs};

@@ -1,0 +1,89 @@
+//! Files that are either wholly there or not at all.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::DataError;
+
+/// Writes a file through a temporary in the same folder, which is flushed to disk and then renamed.
+/// When anything fails the temporary is removed and a file that was there before stays as it was.
+pub(super) fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let failed = |e| DataError::write(path, e);
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".deeplpf-").suffix(".partial");
+    // Temporaries are private by default; the finished file should be as readable as any other.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder).map_err(|e| failed(e.into()))?;
+    let (file, name) = temporary.into_parts();
+    let mut writer = BufWriter::new(file);
+    write(&mut writer)?;
+    writer.flush().map_err(failed)?;
+    writer.get_ref().sync_all().map_err(failed)?;
+    name.persist(path).map_err(|e| failed(e.error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .expect("the test's own folder")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("picture.png");
+        std::fs::write(&path, b"old").expect("old file");
+        let error = write_atomically(&path, |writer| {
+            writer.write_all(b"half of the new").map_err(|e| DataError::write(&path, e))?;
+            Err(DataError::write(&path, std::io::ErrorKind::StorageFull.into()))
+        })
+        .expect_err("the disk is full");
+        assert!(matches!(&error, DataError::DiskFull { path: p } if p == &path));
+        assert!(error.to_string().contains("picture.png"));
+        assert_eq!(std::fs::read(&path).expect("old file"), b"old");
+        assert_eq!(names(folder.path()), ["picture.png"]);
+    }
+
+    #[test]
+    fn success_replaces_the_file() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("picture.png");
+        std::fs::write(&path, b"old").expect("old file");
+        write_atomically(&path, |w| w.write_all(b"new").map_err(|e| DataError::write(&path, e)))
+            .expect("writable");
+        assert_eq!(std::fs::read(&path).expect("new file"), b"new");
+        assert_eq!(names(folder.path()), ["picture.png"]);
+    }
+
+    #[test]
+    fn an_unwritable_place_is_named() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("a-file");
+        std::fs::write(&file, b"x").expect("file");
+        for path in [folder.path().join("missing/picture.png"), file.join("picture.png")] {
+            let error = write_atomically(&path, |_| Ok(())).expect_err("no such folder");
+            assert!(matches!(error, DataError::Write { .. }), "{error}");
+            assert!(error.to_string().contains("picture.png"), "{error}");
+        }
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).expect("folder");
+        assert!(write_atomically(&taken, |_| Ok(())).is_err());
+        assert_eq!(names(folder.path()), ["a-file", "taken"]);
+    }
+}

@@ -1,0 +1,181 @@
+//! Colour management: profiles built here, colours computed here.
+
+mod common;
+
+use std::path::Path;
+
+use common::icc::{self, ADOBE_RGB, Curve, DISPLAY_P3, PRO_PHOTO, Primaries, SRGB};
+use common::{Source, bytes_of, crc};
+use deeplpf_data::{DataError, decode, decode_bytes};
+use image::ExtendedColorType;
+
+/// Against f64 through seven-digit matrices. A profile stores primaries in 1/65536 and the colour
+/// engine works in f32; together they move a value by up to 1e-4 (steepest in the shadows).
+const TOLERANCE: f64 = 2e-4;
+
+/// The 125 colours with levels 0, 1/4, ..., 1.
+fn colours() -> Vec<[u16; 3]> {
+    let level = |k: usize| (k * 65535 / 4) as u16;
+    (0..125).map(|k| [level(k / 25), level(k / 5 % 5), level(k % 5)]).collect()
+}
+
+fn check(name: &str, primaries: &Primaries, curve: Curve) {
+    let colours = colours();
+    let profile = icc::rgb(primaries, curve);
+    let source = Source { icc: Some(&profile), ..Source::new(25, 5, ExtendedColorType::Rgb16) };
+    let samples = bytes_of(&colours.concat());
+    for (format, file) in [("tiff", source.tiff(&samples)), ("png", source.png(&samples))] {
+        let image = decode_bytes(&file, Path::new(name)).expect("decodes");
+        assert_eq!(image.info.icc_profile.as_deref(), Some(&profile[..]));
+        assert_eq!(image.info.bit_depth, 16);
+        let mut worst = (0.0, [0; 3]);
+        for (k, colour) in colours.iter().enumerate() {
+            let expected = icc::to_srgb(primaries, curve, colour.map(|v| f64::from(v) / 65535.0));
+            for c in 0..3 {
+                let found = f64::from(image.pixels[[c, k / 25, k % 25]]);
+                let difference = (found - expected[c]).abs();
+                if difference > worst.0 {
+                    worst = (difference, *colour);
+                }
+            }
+        }
+        assert!(worst.0 < TOLERANCE, "{name} {format}: {worst:?}");
+        eprintln!("{name} {format}: largest difference {:.1e}", worst.0);
+    }
+}
+
+#[test]
+fn pro_photo_16_bit_becomes_srgb() {
+    check("ProPhoto RGB", &PRO_PHOTO, Curve::Gamma256(461));
+}
+
+#[test]
+fn adobe_rgb_becomes_srgb() {
+    check("Adobe RGB", &ADOBE_RGB, Curve::Gamma256(563));
+}
+
+#[test]
+fn display_p3_becomes_srgb() {
+    check("Display P3", &DISPLAY_P3, Curve::Srgb);
+}
+
+/// The same pixels with and without the profile: a ProPhoto picture read as sRGB looks pale, so a
+/// reader that ignores the profile cannot pass.
+#[test]
+fn a_pro_photo_tiff_is_not_read_as_srgb() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("prophoto.tif");
+    let profile = icc::rgb(&PRO_PHOTO, Curve::Gamma256(461));
+    let source = Source { icc: Some(&profile), ..Source::new(1, 1, ExtendedColorType::Rgb16) };
+    // A warm brown within sRGB. Expected: the published matrices, computed by NumPy.
+    std::fs::write(&path, source.tiff(&bytes_of(&[32768, 26214, 19661]))).expect("written");
+    let image = decode(&path).expect("decodes");
+    let found = [0, 1, 2].map(|c| image.pixels[[c, 0, 0]]);
+    for (found, expected) in found.iter().zip([0.671_94, 0.449_86, 0.350_90]) {
+        assert!((found - expected).abs() < 2e-4, "{found} for {expected}");
+    }
+    assert!((found[0] - 0.5).abs() > 0.1);
+}
+
+/// The usual sRGB profiles must not move a single value.
+#[test]
+fn srgb_profiles_leave_values_exactly_alone() {
+    for curve in [Curve::Srgb, Curve::SrgbTable] {
+        let profile = icc::rgb(&SRGB, curve);
+        let source = Source { icc: Some(&profile), ..Source::new(25, 5, ExtendedColorType::Rgb16) };
+        let file = source.png(&bytes_of(&colours().concat()));
+        let image = decode_bytes(&file, Path::new("srgb.png")).expect("decodes");
+        for (k, colour) in colours().iter().enumerate() {
+            for c in 0..3 {
+                assert_eq!(image.pixels[[c, k / 25, k % 25]], f32::from(colour[c]) / 65535.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn grey_profiles_are_applied() {
+    let profile = icc::grey(Curve::Gamma256(461));
+    let source = Source { icc: Some(&profile), ..Source::new(5, 1, ExtendedColorType::L16) };
+    let levels = [0u16, 16384, 32768, 49152, 65535];
+    let image =
+        decode_bytes(&source.png(&bytes_of(&levels)), Path::new("grey.png")).expect("decodes");
+    for (x, level) in levels.iter().enumerate() {
+        let linear = Curve::Gamma256(461).to_linear(f64::from(*level) / 65535.0);
+        for c in 0..3 {
+            let found = f64::from(image.pixels[[c, 0, x]]);
+            assert!((found - icc::encode_srgb(linear)).abs() < TOLERANCE, "{level}: {found}");
+        }
+    }
+}
+
+/// A grey picture may carry an RGB profile; its grey axis counts.
+#[test]
+fn grey_pixels_with_an_rgb_profile_are_converted() {
+    let profile = icc::rgb(&PRO_PHOTO, Curve::Gamma256(461));
+    let source = Source { icc: Some(&profile), ..Source::new(1, 1, ExtendedColorType::L8) };
+    let image = decode_bytes(&source.png(&[128]), Path::new("grey.png")).expect("decodes");
+    let expected = icc::to_srgb(&PRO_PHOTO, Curve::Gamma256(461), [128.0 / 255.0; 3]);
+    for (c, expected) in expected.iter().enumerate() {
+        assert!((f64::from(image.pixels[[c, 0, 0]]) - expected).abs() < TOLERANCE);
+    }
+}
+
+/// A profile that cannot be used is an error in every format: the colours are unknown.
+#[test]
+fn unusable_profiles_are_errors() {
+    let good = icc::rgb(&PRO_PHOTO, Curve::Gamma256(461));
+    let cut = &good[..good.len() / 2];
+    let grey = icc::grey(Curve::Srgb);
+    let cmyk = icc::cmyk();
+    let profiles: [(&str, &[u8]); 4] =
+        [("cut", cut), ("noise", b"not a profile"), ("grey", &grey), ("cmyk", &cmyk)];
+    for (what, profile) in profiles {
+        let source = Source { icc: Some(profile), ..Source::new(2, 1, ExtendedColorType::Rgb8) };
+        let samples = [10, 20, 30, 40, 50, 60];
+        for (name, file) in [
+            ("x.png", source.png(&samples)),
+            ("x.jpg", source.jpeg(&samples)),
+            ("x.tif", source.tiff(&samples)),
+            ("x.webp", source.webp(&samples)),
+        ] {
+            let error = decode_bytes(&file, Path::new(name)).expect_err(what);
+            assert!(matches!(error, DataError::Profile { .. }), "{what} {name}: {error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}
+
+/// Decoders that drop a profile they cannot read must not make the picture sRGB.
+#[test]
+fn profiles_broken_in_the_container_are_errors() {
+    let profile = icc::rgb(&PRO_PHOTO, Curve::Gamma256(461));
+    let source = Source { icc: Some(&profile), ..Source::new(2, 1, ExtendedColorType::Rgb8) };
+    let samples = [10, 20, 30, 40, 50, 60];
+
+    // PNG: the compressed profile is damaged. Its checksum is recomputed so that only that is wrong.
+    let mut png = source.png(&samples);
+    let at = png.windows(4).position(|w| w == b"iCCP").expect("has a profile");
+    let length = u32::from_be_bytes([png[at - 4], png[at - 3], png[at - 2], png[at - 1]]) as usize;
+    for byte in &mut png[at + 4 + length / 2..at + 4 + length] {
+        *byte ^= 0x5A;
+    }
+    let checksum = crc(&png[at..at + 4 + length]);
+    png[at + 4 + length..at + 8 + length].copy_from_slice(&checksum.to_be_bytes());
+
+    // JPEG: the only chunk says it is the first of two.
+    let mut jpeg = source.jpeg(&samples);
+    let at = jpeg.windows(12).position(|w| w == b"ICC_PROFILE\0").expect("has a profile");
+    jpeg[at + 13] = 2;
+
+    // TIFF: the profile's offset points behind the end of the file.
+    let mut tiff = source.tiff(&samples);
+    let tag = 34675u16.to_le_bytes();
+    let at = tiff.windows(2).rposition(|w| w == tag).expect("has a profile");
+    tiff[at + 8..at + 12].copy_from_slice(&0x00FF_FFFFu32.to_le_bytes());
+
+    for (name, file) in [("x.png", png), ("x.jpg", jpeg), ("x.tif", tiff)] {
+        let error = decode_bytes(&file, Path::new(name)).expect_err(name);
+        assert!(matches!(error, DataError::Profile { .. }), "{name}: {error}");
+    }
+}
