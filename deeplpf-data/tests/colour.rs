@@ -9,9 +9,9 @@ use common::{Source, bytes_of, crc};
 use deeplpf_data::{DataError, decode, decode_bytes};
 use image::ExtendedColorType;
 
-/// Against f64 through seven-digit matrices. A profile stores primaries in 1/65536 and the colour
-/// engine works in f32; together they move a value by up to 1e-4 (steepest in the shadows).
-const TOLERANCE: f64 = 2e-4;
+/// Against f64. A profile stores primaries in 1/65536 and the library works in f32 after the curves;
+/// where a channel is nearly 0 the encoding is 12.92 times as steep. Measured: 6.5e-5 at worst.
+const TOLERANCE: f64 = 1e-4;
 
 /// The 125 colours with levels 0, 1/4, ..., 1.
 fn colours() -> Vec<[u16; 3]> {

@@ -107,7 +107,7 @@ pub fn decode_bytes_with(
     let exif = decoder.exif_metadata().map_err(failed)?;
     let orientation = decoder.orientation().map_err(failed)?;
     let to_srgb = match &icc_profile {
-        Some(icc) => ToSrgb::from_profile(icc, samples.colours, name)?,
+        Some(icc) => ToSrgb::from_profile(icc, samples, name)?,
         None => ToSrgb::Same,
     };
 
@@ -143,9 +143,9 @@ fn open(bytes: &[u8], format: SourceFormat) -> Result<DynDecoder<'_>, ImageError
 
 /// How samples lie in the decoder's buffer.
 #[derive(Debug, Clone, Copy)]
-struct Samples {
+pub(super) struct Samples {
     /// Colour channels: 1 or 3.
-    colours: usize,
+    pub(super) colours: usize,
     /// Channels including alpha.
     channels: usize,
     /// Bytes per sample: 1 or 2, native endian.
@@ -185,19 +185,20 @@ impl Samples {
         Ok(Self { colours, channels, bytes })
     }
 
-    /// The colour samples of one row of bytes, alpha left out, in [0, 1].
-    fn unpack(self, row: &[u8], output: &mut Vec<f32>) {
+    /// The largest sample: white.
+    pub(super) fn max(self) -> u16 {
+        if self.bytes == 1 { u16::from(u8::MAX) } else { u16::MAX }
+    }
+
+    /// The colour samples of one row of bytes, alpha left out.
+    fn unpack(self, row: &[u8], output: &mut Vec<u16>) {
         output.clear();
         for pixel in row.chunks_exact(self.channels * self.bytes) {
             let colours = &pixel[..self.colours * self.bytes];
             if self.bytes == 1 {
-                output.extend(colours.iter().map(|&v| f32::from(v) / 255.0));
+                output.extend(colours.iter().map(|&v| u16::from(v)));
             } else {
-                output.extend(
-                    colours
-                        .chunks_exact(2)
-                        .map(|v| f32::from(u16::from_ne_bytes([v[0], v[1]])) / 65535.0),
-                );
+                output.extend(colours.chunks_exact(2).map(|v| u16::from_ne_bytes([v[0], v[1]])));
             }
         }
     }
@@ -223,7 +224,7 @@ fn planar(
             || (Vec::new(), vec![0.0; 3 * width]),
             |(unpacked, rgb), (((bytes, red), green), blue)| {
                 samples.unpack(bytes, unpacked);
-                to_srgb.convert(unpacked, samples.colours, rgb, name)?;
+                to_srgb.convert(unpacked, samples, rgb, name)?;
                 for (column, pixel) in rgb.chunks_exact(3).enumerate() {
                     red[column] = pixel[0];
                     green[column] = pixel[1];
@@ -294,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn alpha_is_left_out_and_both_depths_reach_one() {
+    fn alpha_is_left_out() {
         let mut row = Vec::new();
         Samples { colours: 1, channels: 2, bytes: 1 }.unpack(&[255, 7, 51, 9], &mut row);
-        assert_eq!(row, [1.0, 0.2]);
+        assert_eq!(row, [255, 51]);
         let wide: Vec<u8> = [65535u16, 0, 13107, 9].iter().flat_map(|v| v.to_ne_bytes()).collect();
         Samples { colours: 3, channels: 4, bytes: 2 }.unpack(&wide, &mut row);
-        assert_eq!(row, [1.0, 0.0, 0.2]);
+        assert_eq!(row, [65535, 0, 13107]);
     }
 }

@@ -1,37 +1,34 @@
-//! ICC profiles written byte by byte, and the colours they stand for computed from published
-//! matrices in f64: nothing here goes through the library under test or its colour engine.
+//! ICC profiles written byte by byte, and the colours they stand for computed in f64: nothing here
+//! goes through the library under test or its colour engine.
 //!
-//! File layout: ICC.1:2001-04. Matrices: <http://www.brucelindbloom.com/Eqn_RGB_XYZ_Matrix.html>,
-//! adapted to D50 with Bradford.
+//! File layout: ICC.1:2001-04.
 
 /// Columns are the XYZ (D50) of red, green and blue.
 pub type Primaries = [[f64; 3]; 3];
 
-pub const PRO_PHOTO: Primaries = [
-    [0.797_674_9, 0.135_191_7, 0.031_353_4],
-    [0.288_040_2, 0.711_874_1, 0.000_085_7],
-    [0.0, 0.0, 0.825_210_0],
-];
+/// The connection space's white.
+const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
+
+/// As in Kodak's and Adobe's ProPhoto profiles.
+pub const PRO_PHOTO: Primaries =
+    [[0.7977, 0.1352, 0.0313], [0.2880, 0.7119, 0.0001], [0.0, 0.0, 0.8249]];
+/// As in AdobeRGB1998.icc.
 pub const ADOBE_RGB: Primaries = [
-    [0.609_755_9, 0.205_240_1, 0.149_224_0],
-    [0.311_124_2, 0.625_656_0, 0.063_219_7],
-    [0.019_481_1, 0.060_890_2, 0.744_838_7],
+    [0.609_74, 0.205_28, 0.149_19],
+    [0.311_11, 0.625_67, 0.063_22],
+    [0.019_47, 0.060_87, 0.744_57],
 ];
+/// As in Apple's Display P3 profile.
 pub const DISPLAY_P3: Primaries = [
-    [0.515_102, 0.291_965, 0.157_153],
-    [0.241_182, 0.692_236, 0.066_581_9],
-    [-0.001_049_41, 0.041_881_8, 0.784_378],
+    [0.515_12, 0.291_98, 0.157_10],
+    [0.241_20, 0.692_25, 0.066_57],
+    [-0.001_05, 0.041_89, 0.784_07],
 ];
+/// As in the sRGB IEC61966-2.1 profile that most cameras embed.
 pub const SRGB: Primaries = [
-    [0.436_074_7, 0.385_064_9, 0.143_080_4],
-    [0.222_504_5, 0.716_878_6, 0.060_616_9],
-    [0.013_932_2, 0.097_104_5, 0.714_173_3],
-];
-/// XYZ (D50) to linear sRGB.
-const TO_LINEAR_SRGB: Primaries = [
-    [3.133_856_1, -1.616_866_7, -0.490_614_6],
-    [-0.978_768_4, 1.916_141_5, 0.033_454_0],
-    [0.071_945_3, -0.228_991_4, 1.405_242_7],
+    [0.436_07, 0.385_15, 0.143_07],
+    [0.222_49, 0.716_87, 0.060_61],
+    [0.013_92, 0.097_08, 0.714_10],
 ];
 
 /// A tone curve.
@@ -119,7 +116,7 @@ fn profile(space: &[u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
     // 2026-01-01 00:00:00
     header[24..30].copy_from_slice(&[0x07, 0xEA, 0, 1, 0, 1]);
     header[36..40].copy_from_slice(b"acsp");
-    for (at, value) in [(68, 0.9642), (72, 1.0), (76, 0.8249)] {
+    for (at, value) in [(68, D50[0]), (72, D50[1]), (76, D50[2])] {
         header[at..at + 4].copy_from_slice(&fixed(value));
     }
     [header, table, data].concat()
@@ -134,7 +131,7 @@ pub fn rgb(primaries: &Primaries, curve: Curve) -> Vec<u8> {
             (b"rXYZ", column(0)),
             (b"gXYZ", column(1)),
             (b"bXYZ", column(2)),
-            (b"wtpt", xyz_tag([0.9642, 1.0, 0.8249])),
+            (b"wtpt", xyz_tag(D50)),
             (b"rTRC", curve.tag()),
             (b"gTRC", curve.tag()),
             (b"bTRC", curve.tag()),
@@ -144,12 +141,12 @@ pub fn rgb(primaries: &Primaries, curve: Curve) -> Vec<u8> {
 
 /// A curve profile for grey.
 pub fn grey(curve: Curve) -> Vec<u8> {
-    profile(b"GRAY", &[(b"wtpt", xyz_tag([0.9642, 1.0, 0.8249])), (b"kTRC", curve.tag())])
+    profile(b"GRAY", &[(b"wtpt", xyz_tag(D50)), (b"kTRC", curve.tag())])
 }
 
 /// A profile that says CMYK.
 pub fn cmyk() -> Vec<u8> {
-    profile(b"CMYK", &[(b"wtpt", xyz_tag([0.9642, 1.0, 0.8249]))])
+    profile(b"CMYK", &[(b"wtpt", xyz_tag(D50))])
 }
 
 fn multiply(matrix: &Primaries, v: [f64; 3]) -> [f64; 3] {
@@ -162,8 +159,35 @@ pub fn encode_srgb(linear: f64) -> f64 {
     if v <= 0.003_130_8 { 12.92 * v } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
 }
 
+fn inverse(m: &Primaries) -> Primaries {
+    let cofactor = |r: usize, c: usize| {
+        let (r1, r2, c1, c2) = ((r + 1) % 3, (r + 2) % 3, (c + 1) % 3, (c + 2) % 3);
+        m[r1][c1] * m[r2][c2] - m[r1][c2] * m[r2][c1]
+    };
+    let determinant: f64 = (0..3).map(|c| m[0][c] * cofactor(0, c)).sum();
+    [0, 1, 2].map(|r| [0, 1, 2].map(|c| cofactor(c, r) / determinant))
+}
+
+/// XYZ under D50 to linear sRGB, from the chromaticities of IEC 61966-2-1 and Bradford's cone
+/// responses (ICC.1:2022, annex E).
+fn xyz_to_linear_srgb() -> Primaries {
+    const BRADFORD: Primaries =
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
+    let xyz = |(x, y): (f64, f64)| [x / y, 1.0, (1.0 - x - y) / y];
+    let white = xyz((0.3127, 0.3290));
+    let primaries = [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06)].map(xyz);
+    let columns = [0, 1, 2].map(|r| [0, 1, 2].map(|c| primaries[c][r]));
+    let amounts = multiply(&inverse(&columns), white);
+    let (from, to) = (multiply(&BRADFORD, white), multiply(&BRADFORD, D50));
+    let adapted = [0, 1, 2].map(|c| {
+        let cones = multiply(&BRADFORD, primaries[c].map(|v| v * amounts[c]));
+        multiply(&inverse(&BRADFORD), [0, 1, 2].map(|k| cones[k] * to[k] / from[k]))
+    });
+    inverse(&[0, 1, 2].map(|r| [0, 1, 2].map(|c| adapted[c][r])))
+}
+
 /// What a colour of the space is in sRGB, clipped.
 pub fn to_srgb(primaries: &Primaries, curve: Curve, rgb: [f64; 3]) -> [f64; 3] {
     let xyz = multiply(primaries, rgb.map(|v| curve.to_linear(v)));
-    multiply(&TO_LINEAR_SRGB, xyz).map(encode_srgb)
+    multiply(&xyz_to_linear_srgb(), xyz).map(encode_srgb)
 }

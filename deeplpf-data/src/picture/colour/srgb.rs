@@ -1,0 +1,71 @@
+//! sRGB as a destination: its matrix, its encoding, its profile.
+
+use moxcms::{CmsError, ColorDateTime, ColorProfile};
+
+/// XYZ of the profile connection space (white 0.9642, 1, 0.8249) to linear sRGB.
+///
+/// The inverse of the primaries (0.64, 0.33), (0.30, 0.60), (0.15, 0.06) with white (0.3127, 0.3290)
+/// of IEC 61966-2-1, adapted with the Bradford matrix of ICC.1:2022 annex E.
+const FROM_XYZ: [[f64; 3]; 3] = [
+    [3.134_186_364_2, -1.617_208_959_0, -0.490_694_064_0],
+    [-0.978_748_504_2, 1.916_130_096_8, 0.033_433_399_2],
+    [0.071_963_927_8, -0.228_993_873_5, 1.405_753_732_9],
+];
+
+/// From a space whose primaries in XYZ are the columns of `to_xyz` to linear sRGB.
+pub(super) fn from_profile_connection(to_xyz: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    FROM_XYZ
+        .map(|row| [0, 1, 2].map(|column| (0..3).map(|k| row[k] * to_xyz[k][column]).sum::<f64>()))
+}
+
+/// Whether a matrix changes nothing, to within `tolerance` per entry.
+pub(super) fn is_identity(matrix: &[[f64; 3]; 3], tolerance: f64) -> bool {
+    matrix.iter().enumerate().all(|(r, row)| {
+        row.iter().enumerate().all(|(c, &v)| (v - f64::from(u8::from(r == c))).abs() < tolerance)
+    })
+}
+
+/// The sRGB encoding of linear light, clipped to [0, 1]. IEC 61966-2-1.
+pub(super) fn encode(linear: f32) -> f32 {
+    let v = linear.clamp(0.0, 1.0);
+    if v <= 0.003_130_8 { 12.92 * v } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// An sRGB profile to embed in written pictures. The same bytes every time.
+pub(in crate::picture) fn profile() -> Result<Vec<u8>, CmsError> {
+    let mut profile = ColorProfile::new_srgb();
+    // The library would write the present time; the month of IEC 61966-2-1 instead, so that the
+    // same picture gives the same file.
+    profile.creation_date_time = ColorDateTime {
+        year: 1999,
+        month: 10,
+        day_of_the_month: 1,
+        hours: 0,
+        minutes: 0,
+        seconds: 0,
+    };
+    // Curves and primaries say all there is; the video-range tag would only confuse readers.
+    profile.cicp = None;
+    profile.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_and_grey_of_the_connection_space_are_neutral() {
+        let white = FROM_XYZ.map(|r| r[0] * 0.9642 + r[1] + r[2] * 0.8249);
+        for v in white {
+            assert!((v - 1.0).abs() < 1e-9, "{white:?}");
+        }
+    }
+
+    #[test]
+    fn the_written_profile_is_recognised_and_constant() {
+        let bytes = profile().expect("encodes");
+        assert_eq!(bytes, profile().expect("encodes"));
+        let read = ColorProfile::new_from_slice(&bytes).expect("reads");
+        assert!(is_identity(&from_profile_connection(read.rgb_to_xyz_matrix().v), 1e-3));
+    }
+}
