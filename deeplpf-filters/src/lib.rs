@@ -1,2 +1,26 @@
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
-//! Crate.
+#![deny(unsafe_code)]
+
+mod config;
+mod elliptical;
+mod error;
+mod fusion;
+mod graduated;
+mod mask;
+mod params;
+mod polynomial;
+mod real;
+pub mod reference;
+mod squash;
+mod stack;
+mod tile;
+
+pub use config::{Dialect, FilterFixes, LOCAL_RAW_LEN, PolynomialKind, StackConfig};
+pub use elliptical::EllipticalParams;
+pub use error::{Error, Result};
+pub use graduated::GraduatedParams;
+pub use params::{GateParams, StackParams};
+pub use polynomial::PolynomialParams;
+pub use real::Real;
+pub use stack::{FilterStack, GateMean, ParamGradients, ScaleMaps, Vjp};

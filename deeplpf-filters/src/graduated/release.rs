@@ -1,0 +1,147 @@
+//! The release's graduated filter. Its profile is u = t(y - z) with z = m x + c + d1.
+
+use super::GraduatedParams;
+use crate::Real;
+use crate::mask::{GEOMETRY_SUMS, InstanceSums, Ramp};
+use crate::squash::{squash, squash_slope};
+use crate::tile::{ColumnTile, TILE, Tile, sum, zero_tile};
+
+/// The two squashed perpendicular distances d1 = t(c cos α), d2 = t(o2 cos α) with α = atan m, and
+/// cos α = 1 / sqrt(1 + m²).
+struct Distances {
+    cos: f64,
+    d1: f64,
+    d2: f64,
+}
+
+impl Distances {
+    fn new(params: &GraduatedParams<f64>) -> Self {
+        let cos = 1.0 / 1.0_f64.hypot(params.slope);
+        Self { cos, d1: squash(params.offset * cos), d2: squash(params.o2 * cos) }
+    }
+}
+
+/// Gain of the inverted map, whose base is `scale`: (q - s)/d1 + (1 - q)/d2 with q = (1 + s)/2.
+fn inverted_gain(scale: f64, d: &Distances) -> f64 {
+    (1.0 - scale) / 2.0 * (1.0 / d.d1 + 1.0 / d.d2)
+}
+
+/// Gain of the ordinary map, whose base is 1. The release's two branches differ in the sign of the
+/// first term: (q - 1)/d1 + (s - q)/d2 where s < 1, else (q - s)/d1 + (s - q)/d2.
+fn ordinary_gain(scale: f64, d: &Distances) -> f64 {
+    let first = if scale < 1.0 { 1.0 / d.d1 } else { -1.0 / d.d1 };
+    (scale - 1.0) / 2.0 * (first + 1.0 / d.d2)
+}
+
+/// The ramp of a channel: `weight` of the inverted map and the rest of the ordinary one.
+pub(super) fn ramp(params: &GraduatedParams<f64>, weight: f64, scale: f64) -> Ramp {
+    let d = Distances::new(params);
+    let (low, high) = if scale >= 1.0 { (1.0, 2.0) } else { (0.0, 1.0) };
+    Ramp {
+        base: weight * scale + (1.0 - weight),
+        gain: weight * inverted_gain(scale, &d) + (1.0 - weight) * ordinary_gain(scale, &d),
+        low,
+        high,
+        // The release limits this mask with max and min. The tie is not rare: where o2 is held at
+        // the offset, d1 = d2, and an ordinary mask with scale >= 1 is exactly one everywhere.
+        tie_share: 0.5,
+    }
+}
+
+/// Gradient of the parameters, and of the inversion's weight.
+pub(super) fn finish(
+    params: &GraduatedParams<f64>,
+    weight: f64,
+    sums: &InstanceSums,
+) -> (GraduatedParams<f64>, f64) {
+    let d = Distances::new(params);
+    let (r1, r2) = (1.0 / d.d1, 1.0 / d.d2);
+    let ordinary = 1.0 - weight;
+    let mut scale = [0.0; 3];
+    let (mut d_r1, mut d_r2, mut d_weight) = (0.0, 0.0, 0.0);
+    for ch in 0..3 {
+        let (s, base, gain) = (params.scale[ch], sums.base[ch], sums.gain[ch]);
+        let half = (1.0 - s) / 2.0;
+        let first = if s < 1.0 { 1.0 } else { -1.0 };
+        scale[ch] =
+            weight * base + gain * (ordinary * (first * r1 + r2) / 2.0 - weight * (r1 + r2) / 2.0);
+        d_r1 += gain * half * (weight - ordinary * first);
+        d_r2 += gain * half * (weight - ordinary);
+        d_weight += base * (s - 1.0) + gain * (inverted_gain(s, &d) - ordinary_gain(s, &d));
+    }
+    let [d_z, d_z_x, ..] = sums.geometry;
+    let d_d1 = d_z - d_r1 * r1 * r1;
+    let d_d2 = -d_r2 * r2 * r2;
+    let slope1 = squash_slope(params.offset * d.cos);
+    let slope2 = squash_slope(params.o2 * d.cos);
+    let d_cos = d_d1 * slope1 * params.offset + d_d2 * slope2 * params.o2;
+    let gradient = GraduatedParams {
+        inversion: 0.0,
+        // d cos α / d m = -m cos³ α
+        slope: d_z_x - d_cos * params.slope * d.cos.powi(3),
+        offset: d_z + d_d1 * slope1 * d.cos,
+        o1: 0.0,
+        o2: d_d2 * slope2 * d.cos,
+        scale,
+    };
+    (gradient, d_weight)
+}
+
+/// Everything of the profile that does not depend on the pixel.
+pub(crate) struct ReleaseProfile {
+    slope: f64,
+    /// c + d1
+    shift: f64,
+}
+
+/// Constants of a row. Because y runs in the exponent, exp(-2 (y - z)) is a factor of the column
+/// times a factor of the row, and no pixel needs an exponential.
+pub(crate) struct Row<T> {
+    x: f64,
+    /// exp(2 z); may be infinite, which makes u zero.
+    growth: T,
+}
+
+impl ReleaseProfile {
+    pub(crate) fn new(params: &GraduatedParams<f64>) -> Self {
+        Self { slope: params.slope, shift: params.offset + Distances::new(params).d1 }
+    }
+
+    pub(super) fn row<T: Real>(&self, x: f64) -> Row<T> {
+        Row { x, growth: T::narrow((2.0 * (self.slope * x + self.shift)).exp()) }
+    }
+}
+
+/// t(y - z) from exp(-2 y) and exp(2 z).
+#[inline(always)]
+fn squash_split<T: Real>(decay: T, growth: T) -> T {
+    T::one() / (T::one() + decay * growth)
+}
+
+impl<T: Real> Row<T> {
+    #[inline]
+    pub(super) fn evaluate(&self, columns: ColumnTile<'_, T>, profile: &mut Tile<T>) {
+        for j in 0..TILE {
+            profile[j] = squash_split(columns.decay[j], self.growth);
+        }
+    }
+
+    /// Sums: derivative by z, and the same weighted with x.
+    #[inline]
+    pub(super) fn pull_back(
+        &self,
+        columns: ColumnTile<'_, T>,
+        d_profile: &Tile<T>,
+        sums: &mut [f64; GEOMETRY_SUMS],
+    ) {
+        let two = T::narrow(2.0);
+        let mut d_z = zero_tile();
+        for j in 0..TILE {
+            let u = squash_split(columns.decay[j], self.growth);
+            d_z[j] = -(d_profile[j] * two * u * (T::one() - u));
+        }
+        let d_z = sum(&d_z);
+        sums[0] += d_z;
+        sums[1] += d_z * self.x;
+    }
+}
