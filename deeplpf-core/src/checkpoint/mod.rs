@@ -1,0 +1,118 @@
+//! Reading and writing weights: safetensors with the configuration inside, and PyTorch state
+//! dicts. Files are untrusted: nothing in them is executed, and sizes are checked before memory is
+//! taken.
+
+mod pickle;
+mod safetensors;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{CoreError, Model, ModelConfig, Result};
+
+pub use self::safetensors::write as write_safetensors;
+
+/// Largest file read, 1 GiB: more than a hundred times the paper's model in double precision.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Named tensors of a file, and its configuration if it carries one.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The configuration it was saved with; a PyTorch state dict has none.
+    pub config: Option<ModelConfig>,
+    /// Tensors by checkpoint name, in the file's numeric type.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What kind of file it was.
+    pub format: Format,
+}
+
+/// Kinds of checkpoint files, told apart by content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Our own.
+    Safetensors,
+    /// PyTorch's zip archive of a pickle and raw storages.
+    PyTorch,
+}
+
+impl Checkpoint {
+    /// Reads a file of either kind.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, too large, or asks to run code.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(CoreError::io("read", path))?;
+        let length = file.metadata().map_err(CoreError::io("read", path))?.len();
+        let malformed = |reason: &str| CoreError::Malformed { path: path.into(), reason: reason.into() };
+        if length == 0 {
+            return Err(malformed("the file is empty; fetch or copy it again"));
+        }
+        if length > MAX_FILE_BYTES {
+            return Err(malformed("it is larger than 1 GiB, more than any DeepLPF model"));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(CoreError::io("read", path))?;
+        if bytes.starts_with(b"PK\x03\x04") {
+            let tensors = pickle::read(path, &bytes)?;
+            return Ok(Self { path: path.into(), config: None, tensors, format: Format::PyTorch });
+        }
+        if bytes.starts_with(b"\x80\x02") {
+            return Err(malformed(
+                "it is a bare pickle (PyTorch before 1.6); save it again with a newer torch.save",
+            ));
+        }
+        let (config, tensors) = safetensors::read(path, &bytes)?;
+        Ok(Self { path: path.into(), config, tensors, format: Format::Safetensors })
+    }
+
+    /// The configuration to build with: the file's own, which `asked` must equal, or `asked` for
+    /// files that carry none, or the release's.
+    ///
+    /// # Errors
+    /// [`CoreError::OtherConfig`].
+    pub fn resolve_config(&self, asked: Option<&ModelConfig>) -> Result<ModelConfig> {
+        match (&self.config, asked) {
+            (Some(own), Some(asked)) => match own.difference(asked) {
+                None => Ok(own.clone()),
+                Some(difference) => {
+                    Err(CoreError::OtherConfig { path: self.path.clone(), difference })
+                }
+            },
+            (Some(own), None) => Ok(own.clone()),
+            (None, Some(asked)) => Ok(asked.clone()),
+            (None, None) => Ok(ModelConfig::default()),
+        }
+    }
+
+    /// Builds the model; see [`Checkpoint::resolve_config`]. Tensors the fix `wiring` adds may be
+    /// missing from a release checkpoint: the gate then starts at zero, which changes nothing.
+    ///
+    /// # Errors
+    /// Another configuration, or tensors that do not fit.
+    pub fn model(
+        &self,
+        asked: Option<&ModelConfig>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Model> {
+        let config = self.resolve_config(asked)?;
+        let mut tensors = self.tensors.clone();
+        if self.format == Format::PyTorch {
+            let zero = || Tensor::zeros(1, DType::F32, &Device::Cpu);
+            if config.fixes.contains(crate::Fix::Wiring) && !tensors.contains_key(WIRING_GATE) {
+                tensors.insert(WIRING_GATE.into(), zero()?);
+            }
+        }
+        Model::from_tensors(&config, &tensors, &self.path, dtype, device)
+    }
+}
+
+const WIRING_GATE: &str = "backbonenet.unet.wiring_gate";

@@ -1,0 +1,121 @@
+//! Our checkpoint file: safetensors whose metadata holds the model's configuration as JSON.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Write,
+    path::Path,
+};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::{CoreError, Model, ModelConfig, Result};
+
+const FORMAT_KEY: &str = "format";
+const FORMAT: &str = "deeplpf-1";
+const CONFIG_KEY: &str = "config";
+
+type Contents = (Option<ModelConfig>, BTreeMap<String, Tensor>);
+
+/// Configuration (if any) and tensors of a safetensors file.
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
+    let malformed = |reason: String| CoreError::Malformed { path: path.into(), reason };
+    let unreadable = |error: safetensors::SafeTensorError| {
+        malformed(format!(
+            "neither safetensors nor a PyTorch archive, or cut short ({error}); fetch or copy it again"
+        ))
+    };
+    let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
+    let config = match header.metadata().as_ref().and_then(|metadata| metadata.get(CONFIG_KEY)) {
+        None => None,
+        Some(json) => Some(serde_json::from_str::<ModelConfig>(json).map_err(|error| {
+            malformed(format!("the configuration in its metadata cannot be read: {error}"))
+        })?),
+    };
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let dtype = match view.dtype() {
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            other => return Err(malformed(format!("tensor {name} holds {other:?}, not floats"))),
+        };
+        let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
+        require_finite(path, &name, &tensor)?;
+        tensors.insert(name, tensor);
+    }
+    Ok((config, tensors))
+}
+
+/// Refuses weights that are NaN or infinite.
+pub(super) fn require_finite(path: &Path, name: &str, tensor: &Tensor) -> Result<()> {
+    let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+    if sum.is_finite() {
+        return Ok(());
+    }
+    Err(CoreError::Malformed {
+        path: path.into(),
+        reason: format!("tensor {name} holds NaN or infinite numbers; use an earlier checkpoint"),
+    })
+}
+
+/// Writes the model's parameters in their own numeric type, with its configuration. The file
+/// appears whole or not at all.
+///
+/// # Errors
+/// An unwritable place or a full disk.
+pub fn write(model: &Model, path: &Path) -> Result<()> {
+    let mut buffers = Vec::new();
+    for (name, variable) in model.parameters().iter() {
+        let flat = variable.as_tensor().to_device(&Device::Cpu)?.flatten_all()?;
+        let (dtype, bytes): (Dtype, Vec<u8>) = match variable.dtype() {
+            DType::F64 => (
+                Dtype::F64,
+                flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            ),
+            _ => (
+                Dtype::F32,
+                flat.to_dtype(DType::F32)?
+                    .to_vec1::<f32>()?
+                    .iter()
+                    .flat_map(|v| v.to_le_bytes())
+                    .collect(),
+            ),
+        };
+        buffers.push((name.to_string(), dtype, variable.dims().to_vec(), bytes));
+    }
+    let malformed = |error: safetensors::SafeTensorError| CoreError::Malformed {
+        path: path.into(),
+        reason: error.to_string(),
+    };
+    let views = buffers
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            Ok((name.clone(), TensorView::new(*dtype, shape.clone(), bytes).map_err(malformed)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let config = serde_json::to_string(model.config())
+        .map_err(|error| CoreError::Config(error.to_string()))?;
+    let metadata = HashMap::from([
+        (FORMAT_KEY.to_string(), FORMAT.to_string()),
+        (CONFIG_KEY.to_string(), config),
+    ]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
+    write_whole(path, &bytes)
+}
+
+/// Writes through a temporary file in the same folder, synced and renamed.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).map_err(CoreError::io("write", path))?;
+    file.write_all(bytes).map_err(CoreError::io("write", path))?;
+    file.as_file().sync_all().map_err(CoreError::io("write", path))?;
+    file.persist(path).map_err(|error| CoreError::io("write", path)(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Enhancing photographs with a trained model.
+
+use candle_core::{DType, Device, Tensor};
+use deeplpf_filters::{FilterStack, StackParams};
+use ndarray::{Array3, ArrayView3};
+use serde::Serialize;
+
+use crate::{CoreError, MIN_SIDE, Mode, Model, Result};
+
+/// A model ready to enhance photographs of any size.
+pub struct Enhancer {
+    model: Model,
+}
+
+/// An enhanced photograph and what was done to it.
+pub struct Enhancement {
+    /// The result: (3, H, W), in [0, 1].
+    pub image: Array3<f32>,
+    /// The filters' parameters.
+    pub parameters: PredictedParameters,
+}
+
+/// Filter parameters as the network predicted them and as named geometry.
+#[derive(Clone, Debug, Serialize)]
+pub struct PredictedParameters {
+    /// Unconstrained numbers, in the order of [`deeplpf_filters::StackConfig`].
+    pub raw: Vec<f32>,
+    /// Named geometric parameters of every instance.
+    pub filters: StackParams<f32>,
+    /// Numbers of the colour stage, if the model has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Vec<f32>>,
+}
+
+impl Enhancer {
+    /// Uses `model`, in single precision.
+    pub fn new(model: Model) -> Self {
+        Self { model }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Enhances one photograph (3, H, W), RGB in [0, 1], at least [`MIN_SIDE`] pixels on each
+    /// side.
+    ///
+    /// # Errors
+    /// A photograph too small, or numbers that are not finite.
+    pub fn enhance(&self, photograph: ArrayView3<'_, f32>) -> Result<Enhancement> {
+        let (channels, height, width) = photograph.dim();
+        if channels != 3 {
+            return Err(CoreError::Shape {
+                what: "photograph",
+                found: vec![channels, height, width],
+                expected: "(3, H, W)".into(),
+            });
+        }
+        if height < MIN_SIDE || width < MIN_SIDE {
+            return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
+        }
+        let parameters = self.model.parameters();
+        let values: Vec<f32> = photograph.iter().copied().collect();
+        let x = Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu)?
+            .to_dtype(parameters.dtype())?
+            .to_device(parameters.device())?;
+        let prediction = self.model.forward(&x, Mode::Evaluate)?;
+        let numbers = |tensor: &Tensor| -> Result<Vec<f32>> {
+            Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
+        };
+        let output = numbers(&prediction.output.clamp(0.0, 1.0)?)?;
+        let image = Array3::from_shape_vec((3, height, width), output).map_err(|error| {
+            CoreError::Shape {
+                what: "network output",
+                found: vec![3, height, width],
+                expected: error.to_string(),
+            }
+        })?;
+        let raw = numbers(&prediction.raw)?;
+        let filters = FilterStack::from_raw(&self.model.config().stack(), &raw)?.params().clone();
+        let colour = prediction.colour.as_ref().map(numbers).transpose()?;
+        Ok(Enhancement { image, parameters: PredictedParameters { raw, filters, colour } })
+    }
+}
+
+/// The device called `auto`, `cpu` or `cuda:N`, and for `auto` a sentence saying which was taken.
+///
+/// # Errors
+/// An unknown name, or a GPU this build or machine does not have.
+pub fn select_device(name: &str) -> Result<Device> {
+    let refuse = |reason: &str| {
+        Err(CoreError::Device { given: name.into(), reason: reason.into() })
+    };
+    match name {
+        "auto" | "cpu" => Ok(Device::Cpu),
+        cuda if cuda == "cuda" || cuda.starts_with("cuda:") => {
+            let index = cuda.strip_prefix("cuda:").unwrap_or("0");
+            if index.parse::<usize>().is_err() {
+                return refuse("write cuda:N with N the number of the GPU, from 0");
+            }
+            refuse("this build runs on the CPU only; use --device cpu")
+        }
+        _ => refuse("known devices are auto, cpu and cuda:N"),
+    }
+}

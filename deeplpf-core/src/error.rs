@@ -1,0 +1,117 @@
+//! What can go wrong, with the file, tensor or value that caused it.
+
+use std::path::PathBuf;
+
+/// Errors of the network, its loss and its checkpoints.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// A tensor operation failed inside candle.
+    #[error("tensor operation failed: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// The filters refused their input.
+    #[error(transparent)]
+    Filters(#[from] deeplpf_filters::Error),
+    /// A model configuration that cannot be built.
+    #[error("model configuration: {0}")]
+    Config(String),
+    /// A name that is not one of a closed list.
+    #[error("unknown {what} `{given}`; did you mean `{nearest}`? (known: {known})")]
+    UnknownName {
+        /// What kind of thing was named.
+        what: &'static str,
+        /// The name as given.
+        given: String,
+        /// The closest known name.
+        nearest: String,
+        /// All known names.
+        known: String,
+    },
+    /// An image the network cannot take.
+    #[error("image of {height}x{width} pixels: the network needs at least {least} on each side; enlarge it first")]
+    ImageTooSmall {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Least side.
+        least: usize,
+    },
+    /// An input tensor of the wrong shape.
+    #[error("{what} has shape {found:?}, expected {expected}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What was expected, in words.
+        expected: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// "read", "write", ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A checkpoint whose bytes are damaged or of another format.
+    #[error("{path} is not a usable checkpoint: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
+    /// A pickle that names code to run; nothing was executed.
+    #[error("{path} refused: its pickle asks to call `{callable}`, which is not part of a state dict; nothing was run. Save plain weights with torch.save(model.state_dict(), FILE)")]
+    UnsafePickle {
+        /// The file.
+        path: PathBuf,
+        /// The callable's dotted name.
+        callable: String,
+    },
+    /// Tensor names and shapes that do not match the configured model.
+    #[error("{path} does not fit the model: {}", .problems.join("; "))]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// One clause per tensor.
+        problems: Vec<String>,
+    },
+    /// A checkpoint trained under another configuration than the one asked for.
+    #[error("{path} was made with another configuration: {difference}. Drop the option, or use weights trained with it")]
+    OtherConfig {
+        /// The file.
+        path: PathBuf,
+        /// Field and both values.
+        difference: String,
+    },
+    /// A device that is not there or not built in.
+    #[error("device `{given}`: {reason}")]
+    Device {
+        /// As given.
+        given: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+impl CoreError {
+    /// An unknown `given` among `known` names of a `what`.
+    pub fn unknown_name(what: &'static str, given: &str, known: &[&str]) -> Self {
+        let nearest = known
+            .iter()
+            .min_by_key(|name| strsim::damerau_levenshtein(name, given))
+            .map_or(String::new(), |name| name.to_string());
+        Self::UnknownName { what, given: given.into(), nearest, known: known.join(", ") }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+}

@@ -1,0 +1,149 @@
+//! The backbone: a U-Net with a long skip from its input, then one convolution that yields the
+//! image Y1 and the features the heads read.
+
+use candle_core::{Tensor, Var};
+
+use super::{
+    Mode,
+    layers::{Convolution, Double, REFLECT_LINEAR, set_zero},
+};
+use crate::{
+    Fix, ModelConfig, Result,
+    ops::{max_pool::max_pool2, resize::bilinear_resize, upsample::upsample_concat},
+    parameters::Builder,
+};
+
+/// What the backbone hands on.
+pub(super) struct BackboneOutput {
+    /// Y1: (N, 3, H, W).
+    pub image: Tensor,
+    /// F: (N, features - 3, H, W).
+    pub features: Tensor,
+    /// The three finest encoder levels, for the fix `wiring`.
+    pub encoder: [Tensor; 3],
+}
+
+/// The encoder projections of the fix `wiring` and the scalar that opens them.
+#[derive(Clone, Debug)]
+struct Wiring {
+    projections: [Convolution; 3],
+    gate: Option<Var>,
+}
+
+/// U-Net and final convolution, under the release's names.
+#[derive(Clone, Debug)]
+pub(super) struct Backbone {
+    down: [Double; 5],
+    up_projections: [Convolution; 4],
+    up: [Double; 4],
+    last: Double,
+    final_conv: Convolution,
+    wiring: Wiring,
+}
+
+impl Backbone {
+    pub fn new(config: &ModelConfig, builder: &mut Builder<'_>) -> Result<Self> {
+        let [w1, w2, w3, w4, w5] = config.widths;
+        let features = config.features;
+        let mut unet = builder.pp("unet");
+        let down = [
+            Double::new(&mut unet, "dconv_down1", (3, w1))?,
+            Double::new(&mut unet, "dconv_down2", (w1, w2))?,
+            Double::new(&mut unet, "dconv_down3", (w2, w3))?,
+            Double::new(&mut unet, "dconv_down4", (w3, w4))?,
+            Double::new(&mut unet, "dconv_down5", (w4, w5))?,
+        ];
+        let mut projection = |name: &str, width: usize| {
+            Convolution::new(&mut unet, name, (width, width), 1, REFLECT_LINEAR)
+        };
+        let up_projections = [
+            projection("up_conv1x1_1", w5)?,
+            projection("up_conv1x1_2", w4)?,
+            projection("up_conv1x1_3", w3)?,
+            projection("up_conv1x1_4", w2)?,
+        ];
+        // Named from the finest level, as in the release: dconv_up4 is the coarsest.
+        let up = [
+            Double::new(&mut unet, "dconv_up4", (w5 + w4, w4))?,
+            Double::new(&mut unet, "dconv_up3", (w4 + w3, w3))?,
+            Double::new(&mut unet, "dconv_up2", (w3 + w2, w2))?,
+            Double::new(&mut unet, "dconv_up1", (w2 + w1, w1))?,
+        ];
+        let last = Double::new(&mut unet, "conv_last", (w1, 3))?;
+        let mut encoder = |name: &str, width: usize| {
+            Convolution::new(&mut unet, name, (width, features), 1, REFLECT_LINEAR)
+        };
+        let projections = [encoder("conv1", w1)?, encoder("conv2", w2)?, encoder("conv3", w3)?];
+        // Stored in every checkpoint of the release and never called.
+        Double::new(&mut unet, "local_net", (w1, features))?;
+        let gate = config
+            .fixes
+            .contains(Fix::Wiring)
+            .then(|| unet.zeros("wiring_gate", 1))
+            .transpose()?;
+        let final_conv =
+            Convolution::new(builder, "final_conv", (3, features), 3, REFLECT_LINEAR)?;
+        let wiring = Wiring { projections, gate };
+        Ok(Self { down, up_projections, up, last, final_conv, wiring })
+    }
+
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<BackboneOutput> {
+        let mut skips: Vec<Tensor> = Vec::with_capacity(4);
+        let mut level = self.down[0].forward(x, mode)?;
+        for down in &self.down[1..] {
+            let pooled = max_pool2(&level)?;
+            skips.push(level);
+            level = down.forward(&pooled, mode)?;
+        }
+        let encoder = [skips[0].clone(), skips[1].clone(), skips[2].clone()];
+        for ((projection, up), skip) in
+            self.up_projections.iter().zip(&self.up).zip(skips.into_iter().rev())
+        {
+            // The release upsamples first; a 1x1 convolution commutes with copying pixels, and
+            // the zero border is added after both.
+            let projected = projection.forward(&level, mode)?;
+            level = up.forward(&upsample_concat(&projected, &skip)?, mode)?;
+        }
+        let residual = (self.last.forward(&level, mode)? + x)?;
+        let out = self.final_conv.forward(&residual, mode)?;
+        let channels = out.dim(1)?;
+        Ok(BackboneOutput {
+            image: out.narrow(1, 0, 3)?.contiguous()?,
+            features: out.narrow(1, 3, channels - 3)?.contiguous()?,
+            encoder,
+        })
+    }
+
+    /// Sum of the encoder's projections, resized to `size` and times the gate: (N, features, size,
+    /// size); `None` without the fix `wiring`.
+    pub fn wired(&self, encoder: &[Tensor; 3], size: usize, mode: Mode) -> Result<Option<Tensor>> {
+        let Some(gate) = &self.wiring.gate else { return Ok(None) };
+        // A 1x1 convolution commutes with the resize, whose weights sum to one.
+        let project = |level: usize| {
+            let resized = bilinear_resize(&encoder[level], size, size)?;
+            self.wiring.projections[level].forward(&resized, mode)
+        };
+        let sum = ((project(0)? + project(1)?)? + project(2)?)?;
+        Ok(Some(sum.broadcast_mul(&mode.of(gate).reshape((1, 1, 1, 1))?)?))
+    }
+
+    /// Y1 = `gain` x at the start.
+    pub fn start_at_identity(&self, gain: f64) -> Result<()> {
+        set_zero(&self.last.conv2.weight)?;
+        set_zero(&self.last.conv2.bias)?;
+        let (weight, bias) = (&self.final_conv.weight, &self.final_conv.bias);
+        let features = weight.dim(0)?;
+        let mut image = vec![0.0f64; 3 * 3 * 9];
+        for channel in 0..3 {
+            // Centre of the 3x3 kernel from input channel to the same output channel.
+            image[(channel * 3 + channel) * 9 + 4] = gain;
+        }
+        let image = Tensor::from_vec(image, (3, 3, 3, 3), weight.device())?
+            .to_dtype(weight.dtype())?;
+        let rest = weight.narrow(0, 3, features - 3)?;
+        weight.set(&Tensor::cat(&[image, rest.copy()?], 0)?)?;
+        let zeros = bias.narrow(0, 0, 3)?.zeros_like()?;
+        bias.set(&Tensor::cat(&[zeros, bias.narrow(0, 3, features - 3)?.copy()?], 0)?)?;
+        Ok(())
+    }
+}
