@@ -17,7 +17,14 @@ pub(super) struct Structure {
     pub has_profile: bool,
     /// Colour components of a JPEG's frame, 0 if unknown or another format.
     pub jpeg_components: u8,
+    /// Width and height in a PNG's header, `None` for other formats. The PNG decoder allocates a
+    /// row before it can be asked for them.
+    pub png_size: Option<(u32, u32)>,
 }
+
+/// Nothing known yet.
+const UNKNOWN: Structure =
+    Structure { complete: false, has_profile: false, jpeg_components: 0, png_size: None };
 
 impl Structure {
     pub(super) fn read(bytes: &[u8], format: SourceFormat) -> Self {
@@ -25,7 +32,7 @@ impl Structure {
             SourceFormat::Png => read_png(bytes),
             SourceFormat::Jpeg => read_jpeg(bytes),
             SourceFormat::WebP => read_webp(bytes),
-            SourceFormat::Tiff => Self { complete: true, has_profile: false, jpeg_components: 0 },
+            SourceFormat::Tiff => Self { complete: true, ..UNKNOWN },
         }
     }
 }
@@ -33,8 +40,14 @@ impl Structure {
 /// PNG: an 8-byte signature, then chunks of length, type, data, checksum.
 /// <https://www.w3.org/TR/png-3/#5Chunk-layout>
 fn read_png(bytes: &[u8]) -> Structure {
-    let mut found = Structure { complete: false, has_profile: false, jpeg_components: 0 };
+    let mut found = UNKNOWN;
     let mut rest = bytes.get(8..).unwrap_or_default();
+    // The header chunk comes first: width and height are its first eight bytes of data.
+    found.png_size = rest.get(8..16).map(|size| {
+        let number =
+            |at: usize| u32::from_be_bytes([size[at], size[at + 1], size[at + 2], size[at + 3]]);
+        (number(0), number(4))
+    });
     while let Some((head, tail)) = rest.split_at_checked(8) {
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
         match &head[4..8] {
@@ -54,7 +67,7 @@ fn read_png(bytes: &[u8]) -> Structure {
 /// JPEG: segments of marker and length; entropy-coded data follows each scan header, in which 0xFF
 /// is always followed by 0 or a restart marker. ITU-T T.81, annex B.
 fn read_jpeg(bytes: &[u8]) -> Structure {
-    let mut found = Structure { complete: false, has_profile: false, jpeg_components: 0 };
+    let mut found = UNKNOWN;
     let mut at = 2;
     while at + 1 < bytes.len() {
         let marker = bytes[at + 1];
@@ -95,5 +108,5 @@ fn read_webp(bytes: &[u8]) -> Structure {
         .get(4..8)
         .map(|length| u64::from(u32::from_le_bytes([length[0], length[1], length[2], length[3]])));
     let complete = announced.is_some_and(|length| length + 8 <= bytes.len() as u64);
-    Structure { complete, has_profile: false, jpeg_components: 0 }
+    Structure { complete, ..UNKNOWN }
 }

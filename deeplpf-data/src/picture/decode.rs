@@ -77,12 +77,17 @@ pub fn decode_bytes_with(
     let structure = Structure::read(bytes, format);
     let failed = |error| decoder_error(error, name, format, structure.complete);
 
+    let check_size = |(width, height): (u32, u32)| {
+        let max_pixels = limits.max_pixels;
+        if u64::from(width) * u64::from(height) > max_pixels {
+            return Err(DataError::TooManyPixels { path: path(), width, height, max_pixels });
+        }
+        Ok(())
+    };
+    structure.png_size.map_or(Ok(()), check_size)?;
     let mut decoder = open(bytes, format).map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
-        let max_pixels = limits.max_pixels;
-        return Err(DataError::TooManyPixels { path: path(), width, height, max_pixels });
-    }
+    check_size((width, height))?;
     if width == 0 || height == 0 {
         let reason = format!("it says it is {width}x{height}");
         return Err(DataError::Damaged { path: path(), format, reason });
