@@ -1,0 +1,231 @@
+//! Pictures side by side in one PNG: a row per photograph, a column per method.
+
+use std::path::Path;
+
+use image::imageops;
+use image::{Rgb, RgbImage};
+use ndarray::{Array3, ArrayView3};
+
+use crate::atomic_file;
+use crate::error::{EvalError, Result};
+use crate::image_encoding::{thumbnail, to_png};
+use crate::metrics::psnr;
+use crate::typeface::{TextStyle, Weight};
+
+const MARGIN: u32 = 28;
+/// Between pictures of a row.
+const GUTTER: u32 = 16;
+/// Above the pictures of a row: the photograph's name.
+const NAME_HEIGHT: u32 = 30;
+/// Below a picture: its caption.
+const CAPTION_HEIGHT: u32 = 40;
+const HEADING_HEIGHT: u32 = 36;
+const TITLE_HEIGHT: u32 = 44;
+
+const PAPER: [u8; 3] = [255; 3];
+const INK: [u8; 3] = [0x1f, 0x23, 0x28];
+const MUTED: [u8; 3] = [0x59, 0x63, 0x6e];
+const TITLE: TextStyle = TextStyle { weight: Weight::SemiBold, size: 24.0, color: INK };
+const HEADING: TextStyle = TextStyle { weight: Weight::SemiBold, size: 19.0, color: INK };
+const NAME: TextStyle = TextStyle { weight: Weight::Regular, size: 16.0, color: MUTED };
+const CAPTION: TextStyle = TextStyle { weight: Weight::Regular, size: 17.0, color: INK };
+
+/// A sheet of pictures: every row has one picture per column.
+///
+/// Rows are laid out one after the other; the whole sheet is one bitmap, so a few dozen
+/// photographs make a sensible sheet.
+#[derive(Clone, Debug)]
+pub struct ContactSheet {
+    /// Title; none where empty.
+    pub title: String,
+    /// Titles of the columns, e.g. `input`, `DeepLPF`, `target`.
+    pub columns: Vec<String>,
+    /// The photographs.
+    pub rows: Vec<SheetRow>,
+    /// Longest side of a picture on the sheet in pixels; smaller pictures are not enlarged.
+    pub long_edge: u32,
+}
+
+/// One photograph in several renderings.
+#[derive(Clone, Debug)]
+pub struct SheetRow {
+    /// Name of the photograph.
+    pub id: String,
+    /// One picture per column.
+    pub cells: Vec<SheetCell>,
+}
+
+/// A picture with its caption.
+#[derive(Clone, Debug)]
+pub struct SheetCell {
+    /// Planar RGB, `3 x H x W` in \[0, 1\].
+    pub image: Array3<f32>,
+    /// Text below it; may be empty.
+    pub caption: String,
+}
+
+impl SheetRow {
+    /// A row of input, predictions and target, all `3 x H x W` in \[0, 1\], captioned with the
+    /// PSNR of each against the target. A picture of another size than the target has no PSNR;
+    /// its caption gives its size.
+    ///
+    /// # Errors
+    /// [`EvalError::NotRgb`], [`EvalError::NotFinite`].
+    pub fn against_target(
+        id: impl Into<String>,
+        input: ArrayView3<'_, f32>,
+        predictions: &[ArrayView3<'_, f32>],
+        target: ArrayView3<'_, f32>,
+    ) -> Result<Self> {
+        let mut cells = Vec::with_capacity(predictions.len() + 2);
+        for image in std::iter::once(input).chain(predictions.iter().copied()) {
+            let caption = match psnr(image, target) {
+                Ok(decibels) if decibels.is_finite() => format!("{decibels:.2} dB"),
+                Ok(_) => "identical to the target".to_owned(),
+                Err(EvalError::UnequalSizes { prediction, .. }) => prediction.to_string(),
+                Err(error) => return Err(error),
+            };
+            cells.push(SheetCell { image: image.to_owned(), caption });
+        }
+        cells.push(SheetCell { image: target.to_owned(), caption: String::new() });
+        Ok(Self { id: id.into(), cells })
+    }
+}
+
+impl ContactSheet {
+    /// A sheet without rows, with pictures of 420 pixels.
+    pub fn new(title: impl Into<String>, columns: Vec<String>) -> Self {
+        Self { title: title.into(), columns, rows: Vec::new(), long_edge: 420 }
+    }
+
+    /// The sheet as PNG.
+    ///
+    /// # Errors
+    /// [`EvalError::NothingToShow`] without rows or columns, [`EvalError::LengthMismatch`] for a
+    /// row of another number of pictures, [`EvalError::NotRgb`].
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        to_png(&self.draw()?)
+    }
+
+    /// Writes the PNG.
+    ///
+    /// # Errors
+    /// Those of [`ContactSheet::to_png`]; [`EvalError::Write`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        atomic_file::write(path, &self.to_png()?)
+    }
+
+    fn draw(&self) -> Result<RgbImage> {
+        let rows = self.thumbnails()?;
+        let column_width = |column: usize| {
+            let widest = rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+            let heading = HEADING.width(&self.columns[column]).ceil() as u32;
+            // A heading may widen its column, up to the size pictures may have.
+            widest.max(heading.min(self.long_edge))
+        };
+        let widths: Vec<u32> = (0..self.columns.len()).map(column_width).collect();
+        let heights: Vec<u32> =
+            rows.iter().map(|row| row.iter().map(|p| p.height()).max().unwrap_or(0)).collect();
+        let title_height = if self.title.is_empty() { 0 } else { TITLE_HEIGHT };
+        let width = 2 * MARGIN + widths.iter().sum::<u32>() + GUTTER * (widths.len() as u32 - 1);
+        let height = 2 * MARGIN
+            + title_height
+            + HEADING_HEIGHT
+            + heights.iter().map(|height| NAME_HEIGHT + height + CAPTION_HEIGHT).sum::<u32>();
+        let mut sheet = RgbImage::from_pixel(width, height, Rgb(PAPER));
+
+        let mut y = MARGIN;
+        if !self.title.is_empty() {
+            let title = TITLE.fitted(&self.title, f64::from(width - 2 * MARGIN));
+            TITLE.draw(&mut sheet, &title, f64::from(MARGIN), f64::from(y + 22));
+            y += title_height;
+        }
+        for (x, (heading, width)) in lefts(&widths).zip(self.columns.iter().zip(&widths)) {
+            let heading = HEADING.fitted(heading, f64::from(*width));
+            HEADING.draw(&mut sheet, &heading, f64::from(x), f64::from(y + 20));
+        }
+        y += HEADING_HEIGHT;
+        for ((row, pictures), height) in self.rows.iter().zip(&rows).zip(&heights) {
+            let name = NAME.fitted(&row.id, f64::from(width - 2 * MARGIN));
+            NAME.draw(&mut sheet, &name, f64::from(MARGIN), f64::from(y + 16));
+            y += NAME_HEIGHT;
+            for ((x, picture), (cell, width)) in
+                lefts(&widths).zip(pictures).zip(row.cells.iter().zip(&widths))
+            {
+                imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+                let caption = CAPTION.fitted(&cell.caption, f64::from(*width));
+                let baseline = y + picture.height() + 22;
+                CAPTION.draw(&mut sheet, &caption, f64::from(x), f64::from(baseline));
+            }
+            y += height + CAPTION_HEIGHT;
+        }
+        Ok(sheet)
+    }
+
+    fn thumbnails(&self) -> Result<Vec<Vec<RgbImage>>> {
+        if self.rows.is_empty() || self.columns.is_empty() {
+            let what = format!("the contact sheet `{}`", self.title);
+            return Err(EvalError::NothingToShow { what, reason: "it has no pictures".into() });
+        }
+        self.rows
+            .iter()
+            .map(|row| {
+                if row.cells.len() != self.columns.len() {
+                    return Err(EvalError::LengthMismatch {
+                        what: format!("pictures of `{}` on the contact sheet", row.id),
+                        expected: self.columns.len(),
+                        found: row.cells.len(),
+                    });
+                }
+                row.cells.iter().map(|c| thumbnail(c.image.view(), self.long_edge)).collect()
+            })
+            .collect()
+    }
+}
+
+/// Left edges of columns of these widths.
+fn lefts(widths: &[u32]) -> impl Iterator<Item = u32> {
+    widths.iter().scan(MARGIN, |x, width| {
+        let left = *x;
+        *x += width + GUTTER;
+        Some(left)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_stand_where_the_layout_says_and_are_captioned() {
+        let target = Array3::from_elem((3, 30, 60), 0.5f32);
+        let input = Array3::from_elem((3, 30, 60), 0.6f32);
+        let other = Array3::from_elem((3, 30, 40), 0.5f32);
+        let row = SheetRow::against_target(
+            "photograph",
+            input.view(),
+            &[target.view(), other.view()],
+            target.view(),
+        )
+        .unwrap();
+        let captions: Vec<_> = row.cells.iter().map(|cell| cell.caption.as_str()).collect();
+        assert_eq!(captions, ["20.00 dB", "identical to the target", "40x30", ""]);
+        let columns = ["input", "a", "b", "target"].map(str::to_owned).to_vec();
+        let mut sheet = ContactSheet::new("", columns);
+        sheet.long_edge = 30;
+        sheet.rows.push(row);
+        let drawn = sheet.draw().unwrap();
+        let y = MARGIN + HEADING_HEIGHT + NAME_HEIGHT;
+        assert_eq!(drawn.get_pixel(MARGIN, y).0, [153; 3]);
+        assert_eq!(drawn.get_pixel(drawn.width() - MARGIN - 1, y - 1).0, PAPER);
+        assert_eq!(drawn.height(), 2 * MARGIN + HEADING_HEIGHT + NAME_HEIGHT + 23 + CAPTION_HEIGHT);
+    }
+
+    #[test]
+    fn empty_and_ragged_sheets_are_errors() {
+        let mut sheet = ContactSheet::new("sheet", vec!["input".into(), "target".into()]);
+        assert!(matches!(sheet.to_png(), Err(EvalError::NothingToShow { .. })));
+        sheet.rows.push(SheetRow { id: "x".into(), cells: Vec::new() });
+        assert!(matches!(sheet.to_png(), Err(EvalError::LengthMismatch { .. })));
+    }
+}

@@ -1,0 +1,235 @@
+//! What can go wrong in evaluation, each with what, where and how to mend it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = EvalError> = std::result::Result<T, E>;
+
+/// Width and height of an image in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Number of columns.
+    pub width: usize,
+    /// Number of rows.
+    pub height: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// Which image of a pair is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The image under test.
+    Prediction,
+    /// The image it is compared with.
+    Target,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Prediction => "prediction",
+            Role::Target => "target",
+        })
+    }
+}
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// The two images of a pair differ in size.
+    #[error(
+        "the prediction is {prediction} pixels and its target {target}: \
+         compare images of one size (resizing would change the score)"
+    )]
+    UnequalSizes {
+        /// Size of the prediction.
+        prediction: Size,
+        /// Size of the target.
+        target: Size,
+    },
+    /// An image has another number of channels than three, or no pixels.
+    #[error("the {role} has {channels} channels of {size} pixels: expected 3 x height x width")]
+    NotRgb {
+        /// Which image.
+        role: Role,
+        /// Number of channels found.
+        channels: usize,
+        /// Size found.
+        size: Size,
+    },
+    /// An image has a value that is NaN or infinite.
+    #[error(
+        "the {role} has the value {value} in channel {channel}, row {row}, column {column}: \
+         metrics need finite values"
+    )]
+    NotFinite {
+        /// Which image.
+        role: Role,
+        /// Channel index, 0 to 2.
+        channel: usize,
+        /// Row index.
+        row: usize,
+        /// Column index.
+        column: usize,
+        /// The value found.
+        value: f32,
+    },
+    /// The image is smaller than the metric's window.
+    #[error("{metric} needs at least {minimum} pixels on each side, the image is {size}")]
+    TooSmall {
+        /// Name of the metric.
+        metric: String,
+        /// Smallest side the metric is defined for.
+        minimum: usize,
+        /// Size of the image.
+        size: Size,
+    },
+    /// The release's SSIM takes its data range from the target, which has none.
+    #[error("{metric} divides by the target's range, and the target has one value everywhere")]
+    ConstantTarget {
+        /// Name of the metric.
+        metric: String,
+    },
+    /// No metric has this key.
+    #[error("there is no metric `{key}`: choose from {known}")]
+    UnknownMetric {
+        /// The key asked for.
+        key: String,
+        /// The keys there are.
+        known: String,
+    },
+    /// Lists that must be of one length are not.
+    #[error("{what}: expected {expected} values, found {found}")]
+    LengthMismatch {
+        /// What was being put together.
+        what: String,
+        /// Length expected.
+        expected: usize,
+        /// Length found.
+        found: usize,
+    },
+    /// Two images have one name.
+    #[error("two images are called `{id}`: names must be unique, or one would replace the other")]
+    DuplicateImage {
+        /// The name.
+        id: String,
+    },
+    /// A score is NaN.
+    #[error("the {metric} of image `{id}` is not a number")]
+    NotANumber {
+        /// The image.
+        id: String,
+        /// The metric's key.
+        metric: String,
+    },
+    /// Scoring one named image failed.
+    #[error("image `{id}`: {source}")]
+    Image {
+        /// The image.
+        id: String,
+        /// Why it failed.
+        source: Box<EvalError>,
+    },
+    /// Some targets have no prediction.
+    #[error(
+        "{} of {targets} targets have no prediction in {}: {}; \
+         give a file of the same stem for each",
+        stems.len(), predictions.display(), first_names(stems)
+    )]
+    MissingPredictions {
+        /// Folder of the predictions.
+        predictions: PathBuf,
+        /// Number of targets.
+        targets: usize,
+        /// Stems that have a target and no prediction.
+        stems: Vec<String>,
+    },
+    /// One argument is a folder and the other a file.
+    #[error(
+        "{} is a folder and {} a file: compare two folders or two files",
+        folder.display(), file.display()
+    )]
+    FolderAndFile {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
+    /// A path does not exist.
+    #[error("there is no file or folder {}", .0.display())]
+    NoSuchPath(PathBuf),
+    /// An image could not be found or decoded.
+    #[error(transparent)]
+    Data(#[from] deeplpf_data::DataError),
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file could not be written; what was there before is untouched.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Scores in JSON do not have the documented form.
+    #[error("these scores are not in the expected form: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The list of published numbers does not parse.
+    #[error("the published numbers do not parse: {0}")]
+    Published(#[from] toml::de::Error),
+    /// A file extension names no format this item can be written in.
+    #[error("cannot tell the format of {}: use the extension {expected}", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// Extensions that work.
+        expected: &'static str,
+    },
+    /// There is nothing to draw.
+    #[error("{what} has nothing to show: {reason}")]
+    NothingToShow {
+        /// Which item.
+        what: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// A plot could not be drawn.
+    #[error("cannot draw {what}: {reason}")]
+    Drawing {
+        /// Which plot.
+        what: String,
+        /// The drawing library's reason.
+        reason: String,
+    },
+    /// A picture could not be encoded.
+    #[error("cannot encode a {size} picture: {source}")]
+    Encoding {
+        /// Its size.
+        size: Size,
+        /// The encoder's reason.
+        source: image::ImageError,
+    },
+}
+
+/// The first names of a list that may be long.
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}

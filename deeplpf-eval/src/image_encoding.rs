@@ -1,0 +1,96 @@
+//! From planar float images to thumbnails and encoded bytes.
+
+use std::io::Cursor;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
+use image::imageops::{self, FilterType};
+use image::{ImageEncoder, Rgb, Rgb32FImage, RgbImage};
+use ndarray::ArrayView3;
+
+use crate::error::{EvalError, Result, Role, Size};
+
+/// The picture at 8 bit, rounded, no side longer than `long_edge`; small ones stay as they are.
+///
+/// Reads planar RGB, `3 x H x W`; values are clamped to \[0, 1\] before they are averaged, NaN
+/// becomes black.
+pub(crate) fn thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<RgbImage> {
+    let (channels, height, width) = pixels.dim();
+    let size = Size { width, height };
+    let not_rgb = EvalError::NotRgb { role: Role::Prediction, channels, size };
+    let (Ok(columns), Ok(rows)) = (u32::try_from(width), u32::try_from(height)) else {
+        return Err(not_rgb);
+    };
+    if channels != 3 || columns == 0 || rows == 0 {
+        return Err(not_rgb);
+    }
+    let value = |channel, x: u32, y: u32| {
+        let value = pixels[[channel, y as usize, x as usize]];
+        if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
+    };
+    let float = Rgb32FImage::from_fn(columns, rows, |x, y| {
+        Rgb([value(0, x, y), value(1, x, y), value(2, x, y)])
+    });
+    let longest = columns.max(rows);
+    let float = if longest > long_edge {
+        let scaled = |side: u32| {
+            ((f64::from(side) * f64::from(long_edge) / f64::from(longest)).round() as u32).max(1)
+        };
+        imageops::resize(&float, scaled(columns), scaled(rows), FilterType::Lanczos3)
+    } else {
+        float
+    };
+    Ok(RgbImage::from_fn(float.width(), float.height(), |x, y| {
+        Rgb(float.get_pixel(x, y).0.map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8))
+    }))
+}
+
+/// PNG, 8-bit RGB.
+pub(crate) fn to_png(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    PngEncoder::new_with_quality(
+        Cursor::new(&mut bytes),
+        CompressionType::Default,
+        PngFilter::Adaptive,
+    )
+    .write_image(picture, picture.width(), picture.height(), image::ExtendedColorType::Rgb8)
+    .map_err(|source| EvalError::Encoding { size: size_of(picture), source })?;
+    Ok(bytes)
+}
+
+/// JPEG of quality 92, where differences between methods stay visible.
+pub(crate) fn to_jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
+    const QUALITY: u8 = 92;
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY)
+        .encode_image(picture)
+        .map_err(|source| EvalError::Encoding { size: size_of(picture), source })?;
+    Ok(bytes)
+}
+
+fn size_of(picture: &RgbImage) -> Size {
+    Size { width: picture.width() as usize, height: picture.height() as usize }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array3;
+
+    #[test]
+    fn thumbnails_keep_the_aspect_and_round() {
+        let image = Array3::from_elem((3, 40, 100), 100.6 / 255.0f32);
+        let small = thumbnail(image.view(), 50).unwrap();
+        assert_eq!(small.dimensions(), (50, 20));
+        assert!(small.pixels().all(|pixel| pixel.0 == [101; 3]));
+        assert_eq!(thumbnail(image.view(), 500).unwrap().dimensions(), (100, 40));
+        assert!(thumbnail(Array3::zeros((1, 4, 4)).view(), 50).is_err());
+    }
+
+    #[test]
+    fn png_comes_back_bit_by_bit() {
+        let picture = RgbImage::from_fn(7, 5, |x, y| Rgb([(x * 30) as u8, (y * 50) as u8, 9]));
+        let bytes = to_png(&picture).unwrap();
+        assert_eq!(image::load_from_memory(&bytes).unwrap().to_rgb8(), picture);
+    }
+}

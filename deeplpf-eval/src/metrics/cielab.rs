@@ -1,0 +1,89 @@
+//! sRGB to CIE L\*a\*b\*, as scikit-image's `rgb2lab` has it (D65, 2 degree observer).
+//!
+//! The constants of the training loss differ in their last digits; these belong to the metrics.
+
+use rayon::prelude::*;
+
+use super::ImagePair;
+use super::image_pair::displayed;
+
+/// Linear sRGB to XYZ (IEC 61966-2-1), rows X, Y, Z.
+const XYZ_FROM_RGB: [[f64; 3]; 3] = [
+    [0.412_453, 0.357_580, 0.180_423],
+    [0.212_671, 0.715_160, 0.072_169],
+    [0.019_334, 0.119_193, 0.950_227],
+];
+/// White point D65, 2 degree observer.
+const WHITE: [f64; 3] = [0.950_47, 1.0, 1.088_83];
+/// Pixels summed together; fixed so that the sum does not depend on the number of threads.
+const BLOCK: usize = 4096;
+
+/// A colour in CIE L\*a\*b\*: L in \[0, 100\], a and b about \[-128, 127\].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Lab {
+    pub l: f64,
+    pub a: f64,
+    pub b: f64,
+}
+
+impl Lab {
+    /// From sRGB-encoded values in \[0, 1\].
+    pub fn from_srgb(rgb: [f64; 3]) -> Self {
+        let linear = rgb.map(|value| {
+            if value > 0.04045 { ((value + 0.055) / 1.055).powf(2.4) } else { value / 12.92 }
+        });
+        let [fx, fy, fz] = std::array::from_fn(|i| {
+            let row = XYZ_FROM_RGB[i];
+            let relative =
+                (row[0] * linear[0] + row[1] * linear[1] + row[2] * linear[2]) / WHITE[i];
+            // The CIE's rounded constants, which scikit-image uses too.
+            if relative > 0.008856 { relative.cbrt() } else { 7.787 * relative + 16.0 / 116.0 }
+        });
+        Self { l: 116.0 * fy - 16.0, a: 500.0 * (fx - fy), b: 200.0 * (fy - fz) }
+    }
+}
+
+/// The mean over all pixels of a colour difference `difference(target, prediction)`.
+pub(super) fn mean_difference(
+    pair: &ImagePair<'_>,
+    difference: impl Fn(Lab, Lab) -> f64 + Sync,
+) -> f64 {
+    let channels = [pair.channel(0), pair.channel(1), pair.channel(2)];
+    let pixels = channels[0].0.len();
+    let sums: Vec<f64> = (0..pixels.div_ceil(BLOCK))
+        .into_par_iter()
+        .map(|block| {
+            (block * BLOCK..((block + 1) * BLOCK).min(pixels))
+                .map(|i| {
+                    let prediction = Lab::from_srgb(channels.map(|(p, _)| displayed(p[i])));
+                    let target = Lab::from_srgb(channels.map(|(_, t)| displayed(t[i])));
+                    difference(target, prediction)
+                })
+                .sum()
+        })
+        .collect();
+    sums.iter().sum::<f64>() / pixels as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use approx::assert_abs_diff_eq;
+
+    #[test]
+    fn black_white_and_primaries_are_where_the_tables_say() {
+        // B. Lindbloom's calculator (sRGB, D65): the two decimals that all tables share.
+        for (rgb, [l, a, b]) in [
+            ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+            ([1.0, 1.0, 1.0], [100.0, 0.0, 0.0]),
+            ([1.0, 0.0, 0.0], [53.24, 80.09, 67.20]),
+            ([0.0, 1.0, 0.0], [87.73, -86.18, 83.18]),
+            ([0.0, 0.0, 1.0], [32.30, 79.19, -107.86]),
+        ] {
+            let lab = Lab::from_srgb(rgb);
+            assert_abs_diff_eq!(lab.l, l, epsilon = 0.02);
+            assert_abs_diff_eq!(lab.a, a, epsilon = 0.02);
+            assert_abs_diff_eq!(lab.b, b, epsilon = 0.02);
+        }
+    }
+}

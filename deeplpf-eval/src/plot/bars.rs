@@ -1,0 +1,189 @@
+//! Bars of an ablation: one value per variant.
+
+use super::axis::Axis;
+use super::ink::{BAR, BAR_LIGHT, GRID, INK, LABEL, STRONG, TICK, TITLE};
+use super::surface::{Anchor, Surface};
+use super::{Plot, WIDTH};
+use crate::error::{EvalError, Result};
+use crate::metrics::Metric;
+
+const MARGIN: f64 = 24.0;
+const TITLE_HEIGHT: f64 = 44.0;
+const BAR_HEIGHT: f64 = 24.0;
+/// From one bar's top to the next.
+const PITCH: f64 = 36.0;
+const FOOT: f64 = 56.0;
+
+/// Horizontal bars with their values, one per variant, from the top in the order given.
+#[derive(Clone, Debug)]
+pub struct Bars {
+    /// Title.
+    pub title: String,
+    /// What the values are: gives the axis its name, unit and arrow, and the values their
+    /// decimals.
+    pub metric: Metric,
+    /// Where the axis begins. `None` is 0, where lengths are proportional to values; any other
+    /// beginning is written at the axis.
+    pub axis_from: Option<f64>,
+    /// The bars.
+    pub bars: Vec<Bar>,
+}
+
+/// One bar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// Name of the variant.
+    pub label: String,
+    /// Its value.
+    pub value: f64,
+    /// Half the length of its whisker, e.g. the standard deviation over seeds.
+    pub spread: Option<f64>,
+    /// Whether it is drawn dark, e.g. the full model.
+    pub emphasised: bool,
+}
+
+impl Bar {
+    /// A bar without whisker or emphasis.
+    pub fn new(label: impl Into<String>, value: f64) -> Self {
+        Self { label: label.into(), value, spread: None, emphasised: false }
+    }
+
+    /// The same, drawn dark.
+    #[must_use]
+    pub fn with_emphasis(self) -> Self {
+        Self { emphasised: true, ..self }
+    }
+
+    /// The same with a whisker of this half-length.
+    #[must_use]
+    pub fn with_spread(self, spread: f64) -> Self {
+        Self { spread: Some(spread), ..self }
+    }
+}
+
+impl Bars {
+    /// The axis: from its beginning to the longest bar or whisker.
+    fn axis(&self) -> Result<Axis> {
+        let nothing = |reason: String| EvalError::NothingToShow {
+            what: format!("the plot `{}`", self.title),
+            reason,
+        };
+        let from = self.axis_from.unwrap_or(0.0);
+        let (mut low, mut high) = (from, from);
+        for bar in &self.bars {
+            let spread = bar.spread.unwrap_or(0.0);
+            if !bar.value.is_finite() || !spread.is_finite() {
+                return Err(nothing(format!("`{}` is {}", bar.label, bar.value)));
+            }
+            low = low.min(bar.value - spread);
+            high = high.max(bar.value + spread);
+        }
+        if self.bars.is_empty() {
+            return Err(nothing("it has no bars".to_owned()));
+        }
+        if self.axis_from.is_some() && low < from {
+            return Err(nothing(format!("the axis begins at {from}, above some values")));
+        }
+        Ok(Axis::linear(low, high, 6, false))
+    }
+
+    fn axis_name(&self) -> String {
+        match self.axis_from {
+            Some(from) if from != 0.0 => {
+                format!("{}, the axis begins at {from}", self.metric.heading())
+            }
+            _ => self.metric.heading(),
+        }
+    }
+
+    fn value_text(&self, bar: &Bar) -> String {
+        let value = self.metric.format(bar.value);
+        match bar.spread {
+            Some(spread) => format!("{value} ± {}", self.metric.format(spread)),
+            None => value,
+        }
+    }
+}
+
+impl Plot for Bars {
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn height(&self) -> f64 {
+        MARGIN + TITLE_HEIGHT + self.bars.len() as f64 * PITCH + FOOT
+    }
+
+    fn draw(&self, surface: &mut dyn Surface) -> Result<()> {
+        let axis = self.axis()?;
+        let widest = |texts: &mut dyn Iterator<Item = f64>| texts.fold(0.0, f64::max);
+        // Names may take four tenths of the width; what is longer is cut.
+        let room = WIDTH * 0.4;
+        let names = widest(&mut self.bars.iter().map(|bar| STRONG.width(&bar.label))).min(room);
+        let values = widest(&mut self.bars.iter().map(|bar| STRONG.width(&self.value_text(bar))));
+        let left = MARGIN + names + 12.0;
+        let right = WIDTH - MARGIN - values - 12.0;
+        let top = MARGIN + TITLE_HEIGHT;
+        let bottom = top + self.bars.len() as f64 * PITCH;
+        let at = |value: f64| left + axis.position(value) * (right - left);
+
+        let title = TITLE.fitted(&self.title, WIDTH - 2.0 * MARGIN);
+        surface.text(&title, (MARGIN, MARGIN + 8.0), Anchor::Start, TITLE)?;
+        for (value, label) in &axis.ticks {
+            surface.line(&[(at(*value), top), (at(*value), bottom)], 1.0, GRID)?;
+            surface.text(label, (at(*value), bottom + 14.0), Anchor::Middle, TICK)?;
+        }
+        let name = (left.midpoint(right), bottom + 36.0);
+        surface.text(&self.axis_name(), name, Anchor::Middle, TICK)?;
+        let origin = at(self.axis_from.unwrap_or(0.0));
+        for (index, bar) in self.bars.iter().enumerate() {
+            let y = top + (index as f64 + 0.5) * PITCH;
+            let (color, style) = if bar.emphasised { (BAR, STRONG) } else { (BAR_LIGHT, LABEL) };
+            let end = at(bar.value);
+            let half = BAR_HEIGHT / 2.0;
+            surface.rectangle([(origin.min(end), y - half), (origin.max(end), y + half)], color)?;
+            let mut text_from = end.max(origin);
+            if let Some(spread) = bar.spread {
+                let (low, high) = (at(bar.value - spread), at(bar.value + spread));
+                surface.line(&[(low, y), (high, y)], 1.5, INK)?;
+                for x in [low, high] {
+                    surface.line(&[(x, y - 5.0), (x, y + 5.0)], 1.5, INK)?;
+                }
+                text_from = text_from.max(high);
+            }
+            let label = style.fitted(&bar.label, room);
+            surface.text(&label, (left - 12.0, y), Anchor::End, style)?;
+            surface.text(&self.value_text(bar), (text_from + 8.0, y), Anchor::Start, style)?;
+        }
+        surface.line(&[(origin, top), (origin, bottom)], 1.0, INK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{ImageMetric, Psnr};
+
+    fn bars(axis_from: Option<f64>, values: &[f64]) -> Bars {
+        let bars = values.iter().map(|&value| Bar::new("variant", value)).collect();
+        Bars { title: "Ablation".into(), metric: Psnr.metric(), axis_from, bars }
+    }
+
+    #[test]
+    fn an_axis_not_from_zero_says_so() {
+        let svg = bars(Some(20.0), &[23.9, 21.57]).to_svg().unwrap();
+        assert!(svg.contains("PSNR (dB) ↑, the axis begins at 20"), "{svg}");
+        assert!(svg.contains("23.90") && svg.contains("21.57"));
+        let svg = bars(None, &[23.9]).to_svg().unwrap();
+        assert!(!svg.contains("begins"));
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_an_error() {
+        for plot in [bars(None, &[]), bars(None, &[f64::INFINITY]), bars(Some(20.0), &[19.0])] {
+            assert!(matches!(plot.to_svg(), Err(EvalError::NothingToShow { .. })));
+        }
+        assert!(bars(None, &[-3.0, 4.0]).to_png().is_ok());
+        assert!(bars(None, &[0.0]).to_png().is_ok());
+    }
+}

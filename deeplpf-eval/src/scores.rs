@@ -1,0 +1,353 @@
+//! Values of metrics per image, their mean, and their form in JSON.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ndarray::ArrayView3;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::atomic_file;
+use crate::error::{EvalError, Result};
+use crate::metrics::{ImageMetric, ImagePair, Metric};
+
+/// The values of one image, in the order of the metrics they were computed with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageScores {
+    /// Name of the image: the file's stem.
+    pub id: String,
+    /// One value per metric. May be infinite (PSNR of identical images), never NaN.
+    pub values: Vec<f64>,
+}
+
+/// Values per image for a list of metrics, ordered by image name.
+///
+/// In JSON: `{"metrics": [...], "images": {"<stem>": {"psnr": 23.4, ...}}, "mean": {"psnr": ...}}`.
+/// JSON has no infinity: an infinite value is the string `"inf"` or `"-inf"`. The mean of a
+/// column that holds an infinity is infinite; it is never taken over fewer images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    metrics: Vec<Metric>,
+    images: BTreeMap<String, Vec<f64>>,
+}
+
+impl Scores {
+    /// No images yet.
+    pub fn new(metrics: Vec<Metric>) -> Self {
+        Self { metrics, images: BTreeMap::new() }
+    }
+
+    /// Adds an image.
+    ///
+    /// # Errors
+    /// [`EvalError::LengthMismatch`], [`EvalError::DuplicateImage`], [`EvalError::NotANumber`].
+    pub fn insert(&mut self, image: ImageScores) -> Result<()> {
+        let ImageScores { id, values } = image;
+        if values.len() != self.metrics.len() {
+            return Err(EvalError::LengthMismatch {
+                what: format!("scores of image `{id}`"),
+                expected: self.metrics.len(),
+                found: values.len(),
+            });
+        }
+        if let Some(index) = values.iter().position(|value| value.is_nan()) {
+            let metric = self.metrics[index].key.to_string();
+            return Err(EvalError::NotANumber { id, metric });
+        }
+        if self.images.contains_key(&id) {
+            return Err(EvalError::DuplicateImage { id });
+        }
+        self.images.insert(id, values);
+        Ok(())
+    }
+
+    /// The metrics, in the order of the values.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Every image with its values, ordered by name.
+    pub fn images(&self) -> impl Iterator<Item = (&str, &[f64])> {
+        self.images.iter().map(|(id, values)| (id.as_str(), values.as_slice()))
+    }
+
+    /// The value of one metric for one image.
+    pub fn get(&self, id: &str, key: &str) -> Option<f64> {
+        Some(self.images.get(id)?[self.index(key)?])
+    }
+
+    /// The values of one metric, ordered by image name.
+    pub fn column(&self, key: &str) -> Option<Vec<f64>> {
+        let index = self.index(key)?;
+        Some(self.images.values().map(|values| values[index]).collect())
+    }
+
+    /// The mean of each metric over all images, in the order of the metrics; `None` for no images.
+    pub fn mean(&self) -> Option<Vec<f64>> {
+        let count = self.images.len() as f64;
+        (!self.images.is_empty()).then(|| {
+            (0..self.metrics.len())
+                .map(|index| self.images.values().map(|values| values[index]).sum::<f64>() / count)
+                .collect()
+        })
+    }
+
+    /// The mean of one metric; `None` for no images or an unknown key.
+    pub fn mean_of(&self, key: &str) -> Option<f64> {
+        Some(self.mean()?[self.index(key)?])
+    }
+
+    /// The documented JSON, indented.
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Reads what [`Scores::to_json`] writes. The mean is computed anew.
+    ///
+    /// # Errors
+    /// [`EvalError::Json`] names line and column; other keys of the object are ignored.
+    pub fn from_json(json: &str) -> Result<Self> {
+        Ok(serde_json::from_str(json)?)
+    }
+
+    /// Writes the JSON.
+    ///
+    /// # Errors
+    /// [`EvalError::Write`].
+    pub fn write_json(&self, path: &Path) -> Result<()> {
+        atomic_file::write(path, self.to_json()?.as_bytes())
+    }
+
+    /// The values as CSV (RFC 4180): a line per image, full precision, the mean last as `mean`.
+    pub fn to_csv(&self) -> String {
+        let header = std::iter::once("image").chain(self.metrics.iter().map(|m| m.key.as_ref()));
+        let mut csv = crate::table::csv_line(header);
+        let mean = self.mean();
+        let rows = self.images().chain(mean.as_deref().map(|mean| ("mean", mean)));
+        for (id, values) in rows {
+            let values: Vec<String> = values.iter().map(f64::to_string).collect();
+            let cells = std::iter::once(id).chain(values.iter().map(String::as_str));
+            csv.push_str(&crate::table::csv_line(cells));
+        }
+        csv
+    }
+
+    /// Writes the CSV.
+    ///
+    /// # Errors
+    /// [`EvalError::Write`].
+    pub fn write_csv(&self, path: &Path) -> Result<()> {
+        atomic_file::write(path, self.to_csv().as_bytes())
+    }
+
+    fn index(&self, key: &str) -> Option<usize> {
+        self.metrics.iter().position(|metric| metric.key == key)
+    }
+}
+
+/// Scores one pair of planar RGB images, `3 x H x W` in \[0, 1\], with every metric.
+///
+/// # Errors
+/// [`EvalError::Image`] with the image's name and the reason.
+pub fn score_image(
+    metrics: &[Box<dyn ImageMetric>],
+    id: &str,
+    prediction: ArrayView3<'_, f32>,
+    target: ArrayView3<'_, f32>,
+) -> Result<ImageScores> {
+    let score_all = || -> Result<Vec<f64>> {
+        let pair = ImagePair::new(prediction, target)?;
+        metrics.iter().map(|metric| metric.score(&pair)).collect()
+    };
+    match score_all() {
+        Ok(values) => Ok(ImageScores { id: id.to_owned(), values }),
+        Err(source) => Err(EvalError::Image { id: id.to_owned(), source: Box::new(source) }),
+    }
+}
+
+/// Scores many pairs: `(name, prediction, target)`, images as in [`score_image`].
+///
+/// # Errors
+/// The first failure, with the image's name; an average over fewer images is never returned.
+pub fn evaluate<'a>(
+    metrics: &[Box<dyn ImageMetric>],
+    pairs: impl IntoIterator<Item = (&'a str, ArrayView3<'a, f32>, ArrayView3<'a, f32>)>,
+) -> Result<Scores> {
+    let mut scores = Scores::new(metrics.iter().map(|metric| metric.metric()).collect());
+    for (id, prediction, target) in pairs {
+        scores.insert(score_image(metrics, id, prediction, target)?)?;
+    }
+    Ok(scores)
+}
+
+/// A value as JSON has it: a number, or a string where JSON has no number.
+pub(crate) struct JsonValue(pub f64);
+
+impl Serialize for JsonValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.collect_str(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(f64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Number(value) => Ok(Self(value)),
+            Form::Text(text) if text == "inf" => Ok(Self(f64::INFINITY)),
+            Form::Text(text) if text == "-inf" => Ok(Self(f64::NEG_INFINITY)),
+            Form::Text(text) => Err(serde::de::Error::custom(format!(
+                "`{text}` is neither a number nor \"inf\" nor \"-inf\""
+            ))),
+        }
+    }
+}
+
+/// Values with their keys, in the order of the metrics.
+pub(crate) struct KeyedValues<'a>(pub &'a [Metric], pub &'a [f64]);
+
+impl Serialize for KeyedValues<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (metric, value) in self.0.iter().zip(self.1) {
+            map.serialize_entry(&metric.key, &JsonValue(*value))?;
+        }
+        map.end()
+    }
+}
+
+/// All images with their keyed values.
+struct Images<'a>(&'a Scores);
+
+impl Serialize for Images<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let metrics = &self.0.metrics;
+        serializer.collect_map(self.0.images().map(|(id, v)| (id, KeyedValues(metrics, v))))
+    }
+}
+
+impl Serialize for Scores {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("metrics", &self.metrics)?;
+        map.serialize_entry("images", &Images(self))?;
+        let mean = self.mean();
+        let mean = mean.as_deref().map(|mean| KeyedValues(&self.metrics, mean));
+        map.serialize_entry("mean", &mean)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Scores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        #[derive(Deserialize)]
+        struct Form {
+            metrics: Vec<Metric>,
+            images: BTreeMap<String, BTreeMap<String, JsonValue>>,
+        }
+        let Form { metrics, images } = Form::deserialize(deserializer)?;
+        let mut scores = Scores::new(metrics);
+        for (id, mut found) in images {
+            let mut values = Vec::with_capacity(scores.metrics.len());
+            for metric in &scores.metrics {
+                let value = found.remove(metric.key.as_ref()).ok_or_else(|| {
+                    D::Error::custom(format!("image `{id}` has no `{}`", metric.key))
+                })?;
+                values.push(value.0);
+            }
+            if let Some(key) = found.keys().next() {
+                let message = format!("image `{id}` has `{key}`, which `metrics` does not list");
+                return Err(D::Error::custom(message));
+            }
+            scores.insert(ImageScores { id, values }).map_err(D::Error::custom)?;
+        }
+        Ok(scores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::metrics_by_key;
+    use ndarray::Array3;
+
+    fn example() -> Scores {
+        let metrics = metrics_by_key(&["psnr", "ssim"]).unwrap();
+        let target = Array3::from_shape_fn((3, 12, 12), |(c, y, x)| (c + y + x) as f32 / 24.0);
+        let darker = target.mapv(|value| value * 0.5);
+        let pairs =
+            [("b, \"two\"", target.view(), target.view()), ("a", darker.view(), target.view())];
+        evaluate(&metrics, pairs).unwrap()
+    }
+
+    #[test]
+    fn json_has_the_documented_form_and_comes_back() {
+        let scores = example();
+        let json = scores.to_json().unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["images"]["b, \"two\""]["psnr"], "inf");
+        assert_eq!(value["images"]["a"]["psnr"].as_f64(), scores.get("a", "psnr"));
+        assert_eq!(value["mean"]["psnr"], "inf");
+        assert_eq!(value["mean"]["ssim"].as_f64(), scores.mean_of("ssim"));
+        assert_eq!(Scores::from_json(&json).unwrap(), scores);
+    }
+
+    #[test]
+    fn damaged_json_is_refused() {
+        let json = example().to_json().unwrap();
+        for (from, to, expected) in [
+            ("\"inf\"", "\"many\"", "many"),
+            ("\"ssim\":", "\"other\":", "ssim"),
+            ("\"images\"", "\"pictures\"", "images"),
+        ] {
+            let error = Scores::from_json(&json.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn csv_quotes_names_and_ends_with_the_mean() {
+        let csv = example().to_csv();
+        let lines: Vec<_> = csv.split("\r\n").collect();
+        assert_eq!(lines[0], "image,psnr,ssim");
+        assert!(lines[2].starts_with("\"b, \"\"two\"\"\",inf,1"), "{}", lines[2]);
+        assert!(lines[3].starts_with("mean,inf,"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn an_image_is_scored_once_and_failures_are_named() {
+        let metrics = metrics_by_key(&["ssim"]).unwrap();
+        let small = Array3::<f32>::zeros((3, 5, 5));
+        let pairs = [("tiny", small.view(), small.view())];
+        let error = evaluate(&metrics, pairs).unwrap_err().to_string();
+        assert!(error.contains("`tiny`") && error.contains("at least 11"), "{error}");
+
+        let mut scores = Scores::new(vec![metrics[0].metric()]);
+        assert!(scores.mean().is_none());
+        let image = ImageScores { id: "x".into(), values: vec![0.5] };
+        scores.insert(image.clone()).unwrap();
+        assert!(matches!(scores.insert(image), Err(EvalError::DuplicateImage { .. })));
+        let nan = ImageScores { id: "y".into(), values: vec![f64::NAN] };
+        assert!(matches!(scores.insert(nan), Err(EvalError::NotANumber { .. })));
+    }
+}
