@@ -264,6 +264,15 @@ pub enum DataError {
         /// How many were asked for test.
         test: usize,
     },
+    /// Filter parameters that do not fit together, or no picture to filter.
+    #[error("the filters cannot be applied: {0}")]
+    Filters(#[from] deeplpf_filters::Error),
+    /// The sample set inside the library is damaged.
+    #[error("the sample set inside this build is damaged ({reason}); build it again")]
+    Sample {
+        /// What is wrong.
+        reason: String,
+    },
     /// A crop larger than the picture.
     #[error("pair '{id}' is {}x{}, too small for a crop of {}x{}; use a smaller crop", size.0, size.1, crop.0, crop.1)]
     CropTooLarge {

@@ -29,6 +29,8 @@
 //! | [`find`] | the pictures among files and folders named by a user |
 //! | [`split`] | lists of ids, read from text or drawn at random |
 //! | [`augment`] | paired flips and crops |
+//! | [`synthetic`] | pairs made from photographs by filters of known parameters |
+//! | [`sample`] | a small data set inside the library, with known truth |
 
 pub mod augment;
 mod error;
@@ -37,7 +39,9 @@ mod natural_order;
 pub mod pairs;
 pub mod picture;
 mod random;
+pub mod sample;
 pub mod split;
+pub mod synthetic;
 
 pub use error::DataError;
 pub use find::find_images;

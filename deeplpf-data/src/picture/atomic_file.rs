@@ -8,7 +8,7 @@ use crate::DataError;
 
 /// Writes a file through a temporary in the same folder, which is flushed to disk and then renamed.
 /// When anything fails the temporary is removed and a file that was there before stays as it was.
-pub(super) fn write_atomically(
+pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {

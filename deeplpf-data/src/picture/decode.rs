@@ -235,7 +235,7 @@ fn planar(
                     green[column] = pixel[1];
                     blue[column] = pixel[2];
                 }
-                Ok(())
+                Ok::<(), DataError>(())
             },
         )?;
     // Infallible: `data` was made with exactly this many elements.

@@ -13,6 +13,7 @@ mod encode;
 mod npy;
 mod orientation;
 
+pub(crate) use atomic_file::write_atomically;
 use ndarray::Array3;
 
 pub use decode::{DecodeLimits, decode, decode_bytes, decode_bytes_with, decode_with};
