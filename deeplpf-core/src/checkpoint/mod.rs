@@ -6,7 +6,7 @@ mod pickle;
 mod safetensors;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{CoreError, Model, ModelConfig, Result};
 
-pub use self::safetensors::write as write_safetensors;
+pub use self::safetensors::{serialize_tensors, write as write_safetensors};
 
 /// Largest file read, 1 GiB: more than a hundred times the paper's model in double precision.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -30,6 +30,8 @@ pub struct Checkpoint {
     pub config: Option<ModelConfig>,
     /// Tensors by checkpoint name, in the file's numeric type.
     pub tensors: BTreeMap<String, Tensor>,
+    /// Free-form entries of a safetensors file.
+    pub metadata: HashMap<String, String>,
     /// What kind of file it was.
     pub format: Format,
 }
@@ -62,15 +64,21 @@ impl Checkpoint {
         file.read_to_end(&mut bytes).map_err(CoreError::io("read", path))?;
         if bytes.starts_with(b"PK\x03\x04") {
             let tensors = pickle::read(path, &bytes)?;
-            return Ok(Self { path: path.into(), config: None, tensors, format: Format::PyTorch });
+            return Ok(Self {
+                path: path.into(),
+                config: None,
+                tensors,
+                metadata: HashMap::new(),
+                format: Format::PyTorch,
+            });
         }
         if bytes.starts_with(b"\x80\x02") {
             return Err(malformed(
                 "it is a bare pickle (PyTorch before 1.6); save it again with a newer torch.save",
             ));
         }
-        let (config, tensors) = safetensors::read(path, &bytes)?;
-        Ok(Self { path: path.into(), config, tensors, format: Format::Safetensors })
+        let safetensors::Contents { config, tensors, metadata } = safetensors::read(path, &bytes)?;
+        Ok(Self { path: path.into(), config, tensors, metadata, format: Format::Safetensors })
     }
 
     /// The configuration to build with: the file's own, which `asked` must equal, or `asked` for

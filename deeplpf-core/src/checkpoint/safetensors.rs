@@ -11,11 +11,16 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{CoreError, Model, ModelConfig, Result};
 
-const FORMAT_KEY: &str = "format";
-const FORMAT: &str = "deeplpf-1";
+/// The one metadata entry: a second one would be written in random order, and the file's bytes
+/// would differ from run to run.
 const CONFIG_KEY: &str = "config";
 
-type Contents = (Option<ModelConfig>, BTreeMap<String, Tensor>);
+/// What a safetensors file holds.
+pub(super) struct Contents {
+    pub config: Option<ModelConfig>,
+    pub tensors: BTreeMap<String, Tensor>,
+    pub metadata: HashMap<String, String>,
+}
 
 /// Configuration (if any) and tensors of a safetensors file.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
@@ -27,7 +32,8 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     };
     let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
-    let config = match header.metadata().as_ref().and_then(|metadata| metadata.get(CONFIG_KEY)) {
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let config = match metadata.get(CONFIG_KEY) {
         None => None,
         Some(json) => Some(serde_json::from_str::<ModelConfig>(json).map_err(|error| {
             malformed(format!("the configuration in its metadata cannot be read: {error}"))
@@ -46,7 +52,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
         require_finite(path, &name, &tensor)?;
         tensors.insert(name, tensor);
     }
-    Ok((config, tensors))
+    Ok(Contents { config, tensors, metadata })
 }
 
 /// Refuses weights that are NaN or infinite.
@@ -67,24 +73,34 @@ pub(super) fn require_finite(path: &Path, name: &str, tensor: &Tensor) -> Result
 /// # Errors
 /// An unwritable place or a full disk.
 pub fn write(model: &Model, path: &Path) -> Result<()> {
-    let mut buffers = Vec::new();
-    for (name, variable) in model.parameters().iter() {
-        let flat = variable.as_tensor().to_device(&Device::Cpu)?.flatten_all()?;
-        let (dtype, bytes): (Dtype, Vec<u8>) = match variable.dtype() {
-            DType::F64 => (
-                Dtype::F64,
-                flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            ),
-            _ => (
-                Dtype::F32,
-                flat.to_dtype(DType::F32)?
-                    .to_vec1::<f32>()?
-                    .iter()
-                    .flat_map(|v| v.to_le_bytes())
-                    .collect(),
-            ),
+    let tensors = model.parameters().frozen();
+    let config = serde_json::to_string(model.config())
+        .map_err(|error| CoreError::Config(error.to_string()))?;
+    let metadata = HashMap::from([(CONFIG_KEY.to_string(), config)]);
+    write_whole(path, &serialize_tensors(&tensors, metadata, path)?)
+}
+
+/// A safetensors file of named tensors (f64 as f64, everything else as f32) in the order of their
+/// names; `path` is only named in errors.
+///
+/// # Errors
+/// Tensors that cannot be brought to the CPU.
+pub fn serialize_tensors(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+    path: &Path,
+) -> Result<Vec<u8>> {
+    let mut buffers = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
+        let (dtype, bytes): (Dtype, Vec<u8>) = if tensor.dtype() == DType::F64 {
+            let values = flat.to_vec1::<f64>()?;
+            (Dtype::F64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        } else {
+            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            (Dtype::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
         };
-        buffers.push((name.to_string(), dtype, variable.dims().to_vec(), bytes));
+        buffers.push((name, dtype, tensor.dims().to_vec(), bytes));
     }
     let malformed = |error: safetensors::SafeTensorError| CoreError::Malformed {
         path: path.into(),
@@ -93,17 +109,10 @@ pub fn write(model: &Model, path: &Path) -> Result<()> {
     let views = buffers
         .iter()
         .map(|(name, dtype, shape, bytes)| {
-            Ok((name.clone(), TensorView::new(*dtype, shape.clone(), bytes).map_err(malformed)?))
+            Ok((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(malformed)?))
         })
         .collect::<Result<Vec<_>>>()?;
-    let config = serde_json::to_string(model.config())
-        .map_err(|error| CoreError::Config(error.to_string()))?;
-    let metadata = HashMap::from([
-        (FORMAT_KEY.to_string(), FORMAT.to_string()),
-        (CONFIG_KEY.to_string(), config),
-    ]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
-    write_whole(path, &bytes)
+    safetensors::serialize(views, Some(metadata)).map_err(malformed)
 }
 
 /// Writes through a temporary file in the same folder, synced and renamed.

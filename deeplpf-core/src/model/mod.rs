@@ -296,7 +296,10 @@ impl Model {
         self.parameters.iter().map(|(name, _)| name).filter(move |name| {
             let Some(rest) = name.strip_prefix("backbonenet.unet.") else { return false };
             rest.starts_with("local_net.")
-                || (!wired && ["conv1.", "conv2.", "conv3."].iter().any(|p| rest.starts_with(p)))
+                || (!wired
+                    && ["conv1.", "conv2.", "conv3.", "wiring_gate"]
+                        .iter()
+                        .any(|prefix| rest.starts_with(prefix)))
         })
     }
 

@@ -1,0 +1,243 @@
+//! Every operation's gradient against central differences in f64, and its values against a plain
+//! definition.
+
+use candle_core::{DType, Device, Tensor, Var};
+use deeplpf_core::{
+    ops::{
+        colour_stage::{RAW_LEN, colour_stage},
+        conv::{Activation, Conv2d, Padding},
+        max_pool::max_pool2,
+        resize::bilinear_resize,
+        upsample::upsample_concat,
+    },
+    random::{Generator, Purpose},
+};
+
+/// Numbers in lo..hi.
+fn random(shape: &[usize], lo: f64, hi: f64, index: u64) -> Tensor {
+    let mut generator = Generator::new(17, Purpose::Synthesis, index);
+    let count = shape.iter().product();
+    let values: Vec<f64> = (0..count).map(|_| lo + (hi - lo) * generator.uniform()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Compares the gradient of sum(f(arguments) * cotangent) to every entry with a central difference
+/// of step 1e-6 (error about 1e-10 from rounding, for values of order one).
+fn check_gradients(what: &str, arguments: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) {
+    let variables: Vec<Var> =
+        arguments.iter().map(|argument| Var::from_tensor(argument).unwrap()).collect();
+    let tracked: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+    let out = f(&tracked);
+    let cotangent = random(out.dims(), -1.0, 1.0, 99);
+    let objective = |out: Tensor| (out * &cotangent).unwrap().sum_all().unwrap();
+    let gradients = objective(out).backward().unwrap();
+    let mut failures = Vec::new();
+    for (position, argument) in arguments.iter().enumerate() {
+        let analytic = values(gradients.get(&variables[position]).unwrap());
+        let base = values(argument);
+        for index in 0..base.len() {
+            let at = |delta: f64| {
+                let mut moved = base.clone();
+                moved[index] += delta;
+                let mut arguments = arguments.to_vec();
+                arguments[position] =
+                    Tensor::from_vec(moved, argument.shape(), &Device::Cpu).unwrap();
+                objective(f(&arguments)).to_scalar::<f64>().unwrap()
+            };
+            let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
+            let error = (numeric - analytic[index]).abs();
+            if error > 1e-7 * (1.0 + numeric.abs()) {
+                failures.push(format!(
+                    "{what}: argument {position}[{index}]: {} for {numeric}",
+                    analytic[index]
+                ));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The definition of the convolution, one output at a time.
+fn plain_convolution(conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Vec<f64> {
+    let (n, c, h, w) = x.dims4().unwrap();
+    let (o, _, k, _) = weight.dims4().unwrap();
+    let (x, weight, bias) = (values(x), values(weight), values(bias));
+    let source = |position: isize, size: usize| -> Option<usize> {
+        let last = size as isize - 1;
+        match conv.padding {
+            _ if (0..=last).contains(&position) => Some(position as usize),
+            Padding::Zero => None,
+            Padding::Reflect => Some((if position < 0 { -position } else { 2 * last - position }) as usize),
+        }
+    };
+    let (out_h, out_w) = ((h - 1) / conv.stride + 1, (w - 1) / conv.stride + 1);
+    let mut out = Vec::new();
+    for (image, channel, y, column) in itertools(n, o, out_h, out_w) {
+        let mut sum = bias[channel];
+        for (inner, ky, kx, _) in itertools(c, k, k, 1) {
+            let at = |output: usize, tap: usize| (output * conv.stride + tap) as isize - (k / 2) as isize;
+            if let (Some(sy), Some(sx)) = (source(at(y, ky), h), source(at(column, kx), w)) {
+                sum += weight[((channel * c + inner) * k + ky) * k + kx]
+                    * x[((image * c + inner) * h + sy) * w + sx];
+            }
+        }
+        let active = conv.activation == Activation::LeakyRelu && sum < 0.0;
+        out.push(if active { 0.01 * sum } else { sum });
+    }
+    out
+}
+
+fn itertools(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
+}
+
+fn convolutions() -> impl Iterator<Item = (Conv2d, usize)> {
+    let kinds = [
+        (Padding::Reflect, 1, 3),
+        (Padding::Zero, 1, 3),
+        (Padding::Zero, 2, 3),
+        (Padding::Reflect, 2, 3),
+        (Padding::Reflect, 1, 1),
+    ];
+    kinds.into_iter().flat_map(|(padding, stride, kernel)| {
+        [Activation::Identity, Activation::LeakyRelu]
+            .map(|activation| (Conv2d { padding, stride, activation }, kernel))
+    })
+}
+
+#[test]
+fn convolution_matches_its_definition() {
+    for (conv, kernel) in convolutions() {
+        // Wide enough for several blocks of rows, odd, tiny, one row of blocks.
+        for (n, c, o, h, w) in [(2, 3, 4, 7, 9), (1, 5, 2, 2, 2), (1, 40, 3, 37, 61), (2, 6, 5, 4, 11)] {
+            let x = random(&[n, c, h, w], -1.0, 1.0, 1);
+            let weight = random(&[o, c, kernel, kernel], -1.0, 1.0, 2);
+            let bias = random(&[o], -1.0, 1.0, 3);
+            let ours = values(&conv.apply(&x, &weight, &bias).unwrap());
+            let plain = plain_convolution(&conv, &x, &weight, &bias);
+            assert_eq!(ours.len(), plain.len());
+            let worst = ours.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            // 360 products of order one at most: rounding of the order of 1e-14.
+            assert!(worst < 1e-12, "{conv:?} {kernel} {:?}: {worst:.2e}", (n, c, o, h, w));
+        }
+    }
+}
+
+#[test]
+fn convolution_gradients() {
+    for (conv, kernel) in convolutions() {
+        for (n, c, o, h, w) in [(2, 5, 3, 5, 4), (1, 1, 2, 2, 3)] {
+            let arguments = [
+                random(&[n, c, h, w], -1.0, 1.0, 4),
+                random(&[o, c, kernel, kernel], -1.0, 1.0, 5),
+                random(&[o], -1.0, 1.0, 6),
+            ];
+            check_gradients(&format!("{conv:?} {kernel}"), &arguments, |a| {
+                conv.apply(&a[0], &a[1], &a[2]).unwrap()
+            });
+        }
+    }
+}
+
+#[test]
+fn convolution_bits_do_not_depend_on_threads() {
+    let conv = Conv2d { padding: Padding::Reflect, stride: 1, activation: Activation::LeakyRelu };
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let single = |shape: &[usize], index| {
+                random(shape, -1.0, 1.0, index).to_dtype(DType::F32).unwrap()
+            };
+            let x = Var::from_tensor(&single(&[2, 20, 45, 67], 7)).unwrap();
+            let weight = Var::from_tensor(&single(&[12, 20, 3, 3], 8)).unwrap();
+            let out = conv.apply(&x, &weight, &single(&[12], 9)).unwrap();
+            let gradients = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            [out.clone(), gradients.get(&x).unwrap().clone(), gradients.get(&weight).unwrap().clone()]
+                .map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        })
+    };
+    let one = run(1);
+    for threads in [2, 5] {
+        let many = run(threads);
+        for (a, b) in one.iter().zip(&many) {
+            assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn convolution_keeps_nan() {
+    let conv = Conv2d { padding: Padding::Zero, stride: 1, activation: Activation::LeakyRelu };
+    let x = Tensor::full(f64::NAN, (1, 1, 4, 4), &Device::Cpu).unwrap();
+    let weight = random(&[1, 1, 3, 3], -1.0, 1.0, 1);
+    let out = conv.apply(&x, &weight, &random(&[1], 0.0, 1.0, 2)).unwrap();
+    assert!(values(&out).iter().all(|v| v.is_nan()));
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let conv = Conv2d { padding: Padding::Reflect, stride: 1, activation: Activation::Identity };
+    let x = random(&[1, 2, 1, 5], 0.0, 1.0, 1);
+    let weight = random(&[1, 2, 3, 3], 0.0, 1.0, 2);
+    let bias = random(&[1], 0.0, 1.0, 3);
+    assert!(conv.apply(&x, &weight, &bias).is_err(), "one row cannot be mirrored");
+    let x = random(&[1, 3, 5, 5], 0.0, 1.0, 1);
+    assert!(conv.apply(&x, &weight, &bias).is_err(), "channels differ");
+    assert!(max_pool2(&random(&[1, 1, 1, 4], 0.0, 1.0, 1)).is_err());
+}
+
+#[test]
+fn pooling() {
+    let x = Tensor::new(&[[[[1.0f64, 4., 9.], [3., 2., 9.], [7., 7., 7.]]]], &Device::Cpu).unwrap();
+    assert_eq!(values(&max_pool2(&x).unwrap()), [4.0]);
+    check_gradients("pool", &[random(&[2, 3, 5, 6], 0.0, 1.0, 10)], |a| max_pool2(&a[0]).unwrap());
+    // A tie goes to the first in reading order.
+    let flat = Var::from_tensor(&Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu).unwrap()).unwrap();
+    let gradients = max_pool2(&flat).unwrap().sum_all().unwrap().backward().unwrap();
+    assert_eq!(values(gradients.get(&flat).unwrap()), [1.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn upsampling_pads_bottom_and_left() {
+    let x = Tensor::new(&[[[[1.0f64, 2.0]]]], &Device::Cpu).unwrap();
+    let skip = Tensor::full(5.0, (1, 1, 3, 5), &Device::Cpu).unwrap();
+    let out = values(&upsample_concat(&x, &skip).unwrap());
+    assert_eq!(out[..15], [0., 1., 1., 2., 2., 0., 1., 1., 2., 2., 0., 0., 0., 0., 0.]);
+    assert!(out[15..].iter().all(|&v| v == 5.0));
+    for (height, width) in [(4, 6), (5, 6), (4, 7), (5, 7)] {
+        let arguments =
+            [random(&[2, 2, 2, 3], -1., 1., 11), random(&[2, 3, height, width], -1., 1., 12)];
+        check_gradients("upsample", &arguments, |a| upsample_concat(&a[0], &a[1]).unwrap());
+    }
+    let far = random(&[1, 1, 6, 6], 0.0, 1.0, 1);
+    assert!(upsample_concat(&x, &far).is_err());
+}
+
+#[test]
+fn resizing() {
+    // A linear ramp stays one, away from the edges.
+    let ramp = Tensor::arange(0.0, 8.0, &Device::Cpu).unwrap().reshape((1, 1, 1, 8)).unwrap();
+    let out = values(&bilinear_resize(&ramp.broadcast_as((1, 1, 2, 8)).unwrap(), 2, 16).unwrap());
+    for (j, value) in out[1..15].iter().enumerate() {
+        let expected = (j as f64 + 1.5) / 2.0 - 0.5;
+        assert!((value - expected).abs() < 1e-12, "{j}: {value} for {expected}");
+    }
+    for (height, width) in [(3, 5), (9, 4), (13, 17), (6, 7)] {
+        check_gradients("resize", &[random(&[2, 2, 6, 7], -1., 1., 13)], |a| {
+            bilinear_resize(&a[0], height, width).unwrap()
+        });
+    }
+}
+
+#[test]
+fn colour_stage_is_the_identity_at_zero_and_has_exact_gradients() {
+    let image = random(&[2, 3, 4, 5], -0.2, 1.2, 14);
+    let zeros = Tensor::zeros((2, RAW_LEN), DType::F64, &Device::Cpu).unwrap();
+    assert_eq!(values(&colour_stage(&image, &zeros).unwrap()), values(&image));
+    let parameters = random(&[2, RAW_LEN], -0.5, 0.5, 15);
+    check_gradients("colour", &[image, parameters], |a| colour_stage(&a[0], &a[1]).unwrap());
+}
