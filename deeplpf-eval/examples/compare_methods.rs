@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut labels: Vec<String> = methods.iter().map(|folder| name(folder)).collect();
     labels.push("target".into());
-    let mut sheet = ContactSheet::new("Methods", labels.clone());
+    let mut sheet = ContactSheet::new("Methods", labels);
     let mut gallery = Vec::new();
     for target in deeplpf_data::find_images(&[targets])?.iter().take(SHOWN) {
         let id = name(target);
@@ -73,12 +73,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let outputs: Vec<_> = outputs.iter().map(|output| output.view()).collect();
             sheet.rows.push(SheetRow::against_target(&id, input.view(), &outputs, target.view())?);
         }
-        pictures.push(target);
-        let item = GalleryItem::new(id, labels.iter().cloned().zip(pictures).collect());
-        gallery.push(match scores.last() {
-            Some((_, scores)) => item.with_scores(scores),
-            None => item,
-        });
+        let mut item = GalleryItem::new(id);
+        for ((name, scores), picture) in scores.iter().zip(pictures) {
+            item = item.with_scored_picture(name, picture, scores);
+        }
+        gallery.push(item.with_picture("target", target));
     }
     sheet.write(&out.join("sheet.png"))?;
     let report = Report {

@@ -18,7 +18,7 @@ const GUTTER: u32 = 16;
 /// Above the pictures of a row: the photograph's name.
 const NAME_HEIGHT: u32 = 30;
 /// Below a picture: its caption.
-const CAPTION_HEIGHT: u32 = 40;
+const CAPTION_HEIGHT: u32 = 50;
 const HEADING_HEIGHT: u32 = 36;
 const TITLE_HEIGHT: u32 = 44;
 

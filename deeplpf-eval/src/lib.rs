@@ -45,6 +45,6 @@ pub use contact_sheet::{ContactSheet, SheetCell, SheetRow};
 pub use error::{EvalError, Result, Role, Size};
 pub use metrics::{Direction, ImageMetric, ImagePair, Metric};
 pub use published::PublishedResult;
-pub use report::{GalleryItem, Report};
+pub use report::{GalleryItem, GalleryPicture, Report};
 pub use scores::{ImageScores, Scores, evaluate, score_image};
 pub use table::{Caption, Rank, Row, Table};

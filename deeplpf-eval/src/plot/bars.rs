@@ -2,7 +2,7 @@
 
 use super::axis::Axis;
 use super::ink::{BAR, BAR_LIGHT, GRID, INK, LABEL, STRONG, TICK, TITLE};
-use super::surface::{Anchor, Surface};
+use super::surface::{Anchor, Surface, WHITE};
 use super::{Plot, WIDTH};
 use crate::error::{EvalError, Result};
 use crate::metrics::Metric;
@@ -130,7 +130,7 @@ impl Plot for Bars {
         let title = TITLE.fitted(&self.title, WIDTH - 2.0 * MARGIN);
         surface.text(&title, (MARGIN, MARGIN + 8.0), Anchor::Start, TITLE)?;
         for (value, label) in &axis.ticks {
-            surface.line(&[(at(*value), top), (at(*value), bottom)], 1.0, GRID)?;
+            surface.line(&[(at(*value), top), (at(*value), bottom)], 1.0, GRID, 1.0)?;
             surface.text(label, (at(*value), bottom + 14.0), Anchor::Middle, TICK)?;
         }
         let name = (left.midpoint(right), bottom + 36.0);
@@ -145,17 +145,28 @@ impl Plot for Bars {
             let mut text_from = end.max(origin);
             if let Some(spread) = bar.spread {
                 let (low, high) = (at(bar.value - spread), at(bar.value + spread));
-                surface.line(&[(low, y), (high, y)], 1.5, INK)?;
-                for x in [low, high] {
-                    surface.line(&[(x, y - 5.0), (x, y + 5.0)], 1.5, INK)?;
+                // First in white, wider, so that it shows on a dark bar as well.
+                for (width, color) in [(4.5, WHITE), (1.5, INK)] {
+                    let more = (width - 1.5) / 2.0;
+                    let along = [(low - more, y), (high + more, y)];
+                    surface.line(&along, width, color, 1.0)?;
+                    for x in [low, high] {
+                        let across = [(x, y - 5.0 - more), (x, y + 5.0 + more)];
+                        surface.line(&across, width, color, 1.0)?;
+                    }
                 }
                 text_from = text_from.max(high);
             }
             let label = style.fitted(&bar.label, room);
             surface.text(&label, (left - 12.0, y), Anchor::End, style)?;
-            surface.text(&self.value_text(bar), (text_from + 8.0, y), Anchor::Start, style)?;
+            let value = self.value_text(bar);
+            let start = text_from + 8.0;
+            // No grid line through the number.
+            let behind = [(start - 3.0, y - half), (start + style.width(&value) + 3.0, y + half)];
+            surface.rectangle(behind, WHITE)?;
+            surface.text(&value, (start, y), Anchor::Start, style)?;
         }
-        surface.line(&[(origin, top), (origin, bottom)], 1.0, INK)
+        surface.line(&[(origin, top), (origin, bottom)], 1.0, INK, 1.0)
     }
 }
 

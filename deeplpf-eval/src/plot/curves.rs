@@ -2,7 +2,7 @@
 
 use super::axis::Axis;
 use super::ink::{CURVES, GRID, INK, LABEL, TICK, TITLE};
-use super::surface::{Anchor, Color, Surface};
+use super::surface::{Anchor, Surface};
 use super::{Plot, WIDTH};
 use crate::error::{EvalError, Result};
 
@@ -148,13 +148,13 @@ impl Curves {
         let &Layout { left, right, top, bottom, .. } = layout;
         for (value, label) in &layout.y.ticks {
             let (_, y) = layout.at((0.0, *value));
-            surface.line(&[(left, y), (right, y)], 1.0, GRID)?;
+            surface.line(&[(left, y), (right, y)], 1.0, GRID, 1.0)?;
             surface.text(label, (left - 10.0, y), Anchor::End, TICK)?;
         }
-        surface.line(&[(left, bottom), (right, bottom)], 1.0, INK)?;
+        surface.line(&[(left, bottom), (right, bottom)], 1.0, INK, 1.0)?;
         for (value, label) in &layout.x.ticks {
             let x = left + layout.x.position(*value) * (right - left);
-            surface.line(&[(x, bottom), (x, bottom + 5.0)], 1.0, INK)?;
+            surface.line(&[(x, bottom), (x, bottom + 5.0)], 1.0, INK, 1.0)?;
             surface.text(label, (x, bottom + 16.0), Anchor::Middle, TICK)?;
         }
         let middle = ((left + right) / 2.0, bottom + 38.0);
@@ -175,7 +175,7 @@ impl Curves {
                 let raw = Series::new("", series.points.clone());
                 for piece in raw.pieces() {
                     let points: Vec<_> = piece.iter().map(|&point| layout.at(point)).collect();
-                    surface.line(&points, 1.0, lightened(color))?;
+                    surface.line(&enveloped(points), 1.0, color, 0.22)?;
                 }
             }
         }
@@ -183,12 +183,13 @@ impl Curves {
             let (color, dashes) = CURVES[index % CURVES.len()];
             for piece in series.pieces() {
                 let points: Vec<_> = piece.iter().map(|&point| layout.at(point)).collect();
+                let points = enveloped(points);
                 if let [point] = points[..] {
                     let (x, y) = point;
                     surface.rectangle([(x - 2.0, y - 2.0), (x + 2.0, y + 2.0)], color)?;
                 }
                 for dash in dashed(&points, dashes) {
-                    surface.line(&dash, 2.0, color)?;
+                    surface.line(&dash, 2.0, color, 1.0)?;
                 }
             }
         }
@@ -201,7 +202,7 @@ impl Curves {
             for &(index, x) in entries {
                 let (color, dashes) = CURVES[index % CURVES.len()];
                 for dash in dashed(&[(x, y), (x + LEGEND_LINE, y)], dashes) {
-                    surface.line(&dash, 2.5, color)?;
+                    surface.line(&dash, 2.5, color, 1.0)?;
                 }
                 let text = self.legend_text(&self.series[index]);
                 surface.text(&text, (x + LEGEND_LINE + 8.0, y), Anchor::Start, LABEL)?;
@@ -241,9 +242,27 @@ impl Plot for Curves {
     }
 }
 
-/// The colour of single points behind their mean.
-fn lightened(color: Color) -> Color {
-    color.map(|value| (f64::from(value) * 0.3 + 255.0 * 0.7).round() as u8)
+/// A line of very many points by the lowest and highest of each group of neighbours, which looks
+/// the same at this width and keeps the file small.
+fn enveloped(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    /// About one per pixel of the area.
+    const GROUPS: usize = 1000;
+    if points.len() <= 2 * GROUPS {
+        return points;
+    }
+    points
+        .chunks(points.len().div_ceil(GROUPS))
+        .flat_map(|group| {
+            let by_height = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+            let low = group.iter().min_by(by_height).copied();
+            let high = group.iter().max_by(by_height).copied();
+            let ordered = match (low, high) {
+                (Some(low), Some(high)) if low.0 > high.0 => [Some(high), Some(low)],
+                _ => [low, high],
+            };
+            ordered.into_iter().flatten()
+        })
+        .collect()
 }
 
 /// The drawn pieces of a line under a pattern of lengths drawn and left out; the whole line for an
@@ -295,6 +314,18 @@ mod tests {
         assert_eq!(pieces[1], [(5.0, 2.0), (5.0, 5.0)]);
         assert_eq!(dashed(&line, &[]), [line.to_vec()]);
         assert_eq!(dashed(&line, &[3.0, 9.0]), [vec![(0.0, 0.0), (3.0, 0.0)]]);
+    }
+
+    #[test]
+    fn very_long_lines_keep_their_extremes_and_their_order() {
+        let mut points: Vec<_> = (0..50_000).map(|i| (f64::from(i), 5.0)).collect();
+        points[12_345].1 = 9.0;
+        points[12_346].1 = -9.0;
+        let found = enveloped(points.clone());
+        assert!(found.len() <= 2000 && found.is_sorted_by(|a, b| a.0 <= b.0));
+        assert!(found.contains(&(12_345.0, 9.0)) && found.contains(&(12_346.0, -9.0)));
+        points.truncate(2000);
+        assert_eq!(enveloped(points.clone()), points);
     }
 
     #[test]

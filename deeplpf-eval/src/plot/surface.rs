@@ -8,7 +8,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use plotters::prelude::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle};
+use plotters::style::{Color as _, FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle};
 
 use crate::error::{EvalError, Result};
 use crate::image_encoding;
@@ -32,8 +32,9 @@ pub enum Anchor {
 
 /// Something to draw on.
 pub trait Surface {
-    /// A line through points.
-    fn line(&mut self, points: &[(f64, f64)], width: f64, color: Color) -> Result<()>;
+    /// A line through points; `opacity` from 0 to 1.
+    fn line(&mut self, points: &[(f64, f64)], width: f64, color: Color, opacity: f64)
+    -> Result<()>;
     /// A filled rectangle, by two opposite corners.
     fn rectangle(&mut self, corners: [(f64, f64); 2], color: Color) -> Result<()>;
     /// A line of text.
@@ -45,7 +46,8 @@ const SVG_GRID: f64 = 20.0;
 /// Bitmap pixels in a CSS pixel while drawing, and in the result.
 const PNG_GRID: f64 = 6.0;
 const PNG_SCALE: f64 = 2.0;
-const WHITE: Color = [255; 3];
+/// The background.
+pub const WHITE: Color = [255; 3];
 
 /// Draws an SVG document of this size in CSS pixels.
 pub fn svg(
@@ -91,10 +93,10 @@ fn failed(title: &str, error: impl std::fmt::Display) -> EvalError {
     EvalError::Drawing { what: format!("the plot `{title}`"), reason: error.to_string() }
 }
 
-fn shape(color: Color, width: f64, filled: bool) -> ShapeStyle {
+fn shape(color: Color, opacity: f64, width: f64, filled: bool) -> ShapeStyle {
     let [red, green, blue] = color;
     let stroke_width = (width.round() as u32).max(1);
-    ShapeStyle { color: RGBColor(red, green, blue).into(), filled, stroke_width }
+    ShapeStyle { color: RGBColor(red, green, blue).mix(opacity), filled, stroke_width }
 }
 
 fn on_grid((x, y): (f64, f64), grid: f64) -> (i32, i32) {
@@ -107,17 +109,23 @@ struct SvgSurface<'a> {
 }
 
 impl Surface for SvgSurface<'_> {
-    fn line(&mut self, points: &[(f64, f64)], width: f64, color: Color) -> Result<()> {
+    fn line(
+        &mut self,
+        points: &[(f64, f64)],
+        width: f64,
+        color: Color,
+        opacity: f64,
+    ) -> Result<()> {
         let points: Vec<_> = points.iter().map(|&point| on_grid(point, SVG_GRID)).collect();
         self.backend
-            .draw_path(points, &shape(color, width * SVG_GRID, false))
+            .draw_path(points, &shape(color, opacity, width * SVG_GRID, false))
             .map_err(|error| failed(self.title, error))
     }
 
     fn rectangle(&mut self, [a, b]: [(f64, f64); 2], color: Color) -> Result<()> {
         let (a, b) = (on_grid(a, SVG_GRID), on_grid(b, SVG_GRID));
         self.backend
-            .draw_rect(a, b, &shape(color, 1.0, true), true)
+            .draw_rect(a, b, &shape(color, 1.0, 1.0, true), true)
             .map_err(|error| failed(self.title, error))
     }
 
@@ -157,18 +165,24 @@ impl PngSurface<'_> {
 }
 
 impl Surface for PngSurface<'_> {
-    fn line(&mut self, points: &[(f64, f64)], width: f64, color: Color) -> Result<()> {
+    fn line(
+        &mut self,
+        points: &[(f64, f64)],
+        width: f64,
+        color: Color,
+        opacity: f64,
+    ) -> Result<()> {
         let title = self.title;
         let points: Vec<_> = points.iter().map(|&point| on_grid(point, PNG_GRID)).collect();
-        let stroke = shape(color, width * PNG_GRID, false);
-        let joint = shape(color, 1.0, true);
+        let stroke = shape(color, opacity, width * PNG_GRID, false);
+        let joint = shape(color, 1.0, 1.0, true);
         let mut backend = self.backend();
         // One segment at a time with round joints: plotters' outline of a whole thick line
         // overlaps itself at sharp turns, and leaves holes there.
         for ends in points.windows(2) {
             backend.draw_line(ends[0], ends[1], &stroke).map_err(|error| failed(title, error))?;
         }
-        if points.len() > 2 && stroke.stroke_width > 2 {
+        if points.len() > 2 && opacity == 1.0 {
             for &point in &points[1..points.len() - 1] {
                 backend
                     .draw_circle(point, stroke.stroke_width / 2, &joint, true)
@@ -182,7 +196,7 @@ impl Surface for PngSurface<'_> {
         let title = self.title;
         let (a, b) = (on_grid(a, PNG_GRID), on_grid(b, PNG_GRID));
         self.backend()
-            .draw_rect(a, b, &shape(color, 1.0, true), true)
+            .draw_rect(a, b, &shape(color, 1.0, 1.0, true), true)
             .map_err(|error| failed(title, error))
     }
 

@@ -14,50 +14,64 @@ use crate::scores::Scores;
 /// beside the text on a screen.
 const LONG_EDGE: u32 = 800;
 
-/// One photograph of a report.
+/// One photograph of a report in several renderings.
 #[derive(Clone, Debug)]
 pub struct GalleryItem {
-    /// Name of the photograph.
+    /// Name of the photograph, as in [`Scores`].
     pub id: String,
-    /// Labelled pictures, planar RGB, `3 x H x W` in \[0, 1\]: usually `input`, the outputs of one
-    /// or several methods, `target`. The slider begins with the first two; others can be chosen.
-    pub images: Vec<(String, Array3<f32>)>,
-    /// Metrics of the photograph with their values.
+    /// Its renderings: usually `input`, the outputs of one or several methods, `target`. The
+    /// slider begins with the first against the last but one; others can be chosen.
+    pub pictures: Vec<GalleryPicture>,
+}
+
+/// One rendering of a photograph.
+#[derive(Clone, Debug)]
+pub struct GalleryPicture {
+    /// What it is, e.g. `input`.
+    pub label: String,
+    /// Planar RGB, `3 x H x W` in \[0, 1\].
+    pub pixels: Array3<f32>,
+    /// Its metrics against the target, if it has any.
     pub scores: Vec<(Metric, f64)>,
 }
 
 impl GalleryItem {
-    /// A photograph without scores.
-    pub fn new(id: impl Into<String>, images: Vec<(String, Array3<f32>)>) -> Self {
-        Self { id: id.into(), images, scores: Vec::new() }
+    /// A photograph without renderings.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), pictures: Vec::new() }
     }
 
-    /// The same with its values from `scores`; without any if they do not have this photograph.
+    /// The same with one more rendering, `3 x H x W` in \[0, 1\].
     #[must_use]
-    pub fn with_scores(mut self, scores: &Scores) -> Self {
-        if let Some((_, values)) = scores.images().find(|(id, _)| *id == self.id) {
-            self.scores = scores.metrics().iter().cloned().zip(values.iter().copied()).collect();
-        }
+    pub fn with_picture(mut self, label: impl Into<String>, pixels: Array3<f32>) -> Self {
+        self.pictures.push(GalleryPicture { label: label.into(), pixels, scores: Vec::new() });
+        self
+    }
+
+    /// The same with one more rendering and this photograph's values in `scores`; without values
+    /// if `scores` do not have this photograph.
+    #[must_use]
+    pub fn with_scored_picture(
+        mut self,
+        label: impl Into<String>,
+        pixels: Array3<f32>,
+        scores: &Scores,
+    ) -> Self {
+        let scores = match scores.images().find(|(id, _)| *id == self.id) {
+            Some((_, values)) => {
+                scores.metrics().iter().cloned().zip(values.iter().copied()).collect()
+            }
+            None => Vec::new(),
+        };
+        self.pictures.push(GalleryPicture { label: label.into(), pixels, scores });
         self
     }
 
     fn to_html(&self) -> Result<String> {
         let id = escape(&self.id);
         let mut html = format!("<article class=\"photograph\">\n<h3>{id}</h3>\n");
-        if !self.scores.is_empty() {
-            html.push_str("<dl class=\"scores\">\n");
-            for (metric, value) in &self.scores {
-                let (label, name) = (escape(&metric.label), escape(&metric.name));
-                let value = metric.format(*value);
-                let unit = escape(&metric.unit);
-                html.push_str(&format!(
-                    "<div title=\"{name}\"><dt>{label}</dt><dd>{value} {unit}</dd></div>\n"
-                ));
-            }
-            html.push_str("</dl>\n");
-        }
         html.push_str("<div class=\"pictures\">\n");
-        for (label, pixels) in &self.images {
+        for GalleryPicture { label, pixels, .. } in &self.pictures {
             let picture = thumbnail(pixels.view(), LONG_EDGE)?;
             let data = STANDARD.encode(to_jpeg(&picture)?);
             let (width, height) = picture.dimensions();
@@ -68,8 +82,42 @@ impl GalleryItem {
                  decoding=\"async\"><figcaption>{label}</figcaption></figure>\n"
             ));
         }
-        html.push_str("</div>\n</article>\n");
+        html.push_str("</div>\n");
+        html.push_str(&self.score_table());
+        html.push_str("</article>\n");
         Ok(html)
+    }
+
+    /// The values of every rendering that has some.
+    fn score_table(&self) -> String {
+        let mut metrics: Vec<&Metric> = Vec::new();
+        for (metric, _) in self.pictures.iter().flat_map(|picture| &picture.scores) {
+            if !metrics.iter().any(|known| known.key == metric.key) {
+                metrics.push(metric);
+            }
+        }
+        if metrics.is_empty() {
+            return String::new();
+        }
+        let mut html = String::from(
+            "<div class=\"scroll scores\"><table>\n<thead><tr><th scope=\"col\">Picture</th>",
+        );
+        for metric in &metrics {
+            let (heading, name) = (escape(&metric.heading()), escape(&metric.name));
+            html.push_str(&format!("<th scope=\"col\" title=\"{name}\">{heading}</th>"));
+        }
+        html.push_str("</tr></thead>\n<tbody>\n");
+        for picture in self.pictures.iter().filter(|picture| !picture.scores.is_empty()) {
+            html.push_str(&format!("<tr><th scope=\"row\">{}</th>", escape(&picture.label)));
+            for metric in &metrics {
+                let found = picture.scores.iter().find(|(other, _)| other.key == metric.key);
+                let value = found.map_or("–".to_owned(), |(_, value)| metric.format(*value));
+                html.push_str(&format!("<td>{value}</td>"));
+            }
+            html.push_str("</tr>\n");
+        }
+        html.push_str("</tbody></table></div>\n");
+        html
     }
 }
 
@@ -88,14 +136,16 @@ mod tests {
     fn pictures_are_embedded_and_scores_shown() {
         let target = Array3::from_elem((3, 20, 30), 0.5f32);
         let input = Array3::from_elem((3, 20, 30), 0.6f32);
-        let metrics = metrics_by_key(&["psnr", "ssim"]).unwrap();
+        let metrics = metrics_by_key(&["psnr"]).unwrap();
         let scores = evaluate(&metrics, [("<a>", input.view(), target.view())]).unwrap();
-        let images = vec![("in\"put".to_owned(), input), ("target".to_owned(), target)];
-        let item = GalleryItem::new("<a>", images).with_scores(&scores);
+        let item = GalleryItem::new("<a>")
+            .with_scored_picture("in\"put", input, &scores)
+            .with_picture("target", target);
         let html = section(&[item]).unwrap();
         assert_eq!(html.matches("src=\"data:image/jpeg;base64,/9j/").count(), 2);
-        assert!(html.contains("<h3>&lt;a&gt;</h3>") && html.contains("in&quot;put"), "{html}");
-        assert!(html.contains("<dt>PSNR</dt><dd>20.00 dB</dd>"), "{html}");
+        assert!(html.contains("<h3>&lt;a&gt;</h3>"), "{html}");
+        assert!(html.contains("<th scope=\"row\">in&quot;put</th><td>20.00</td></tr>"), "{html}");
+        assert_eq!(html.matches("<th scope=\"row\">").count(), 1, "the target has no scores");
         assert!(section(&[]).unwrap().is_empty());
     }
 }

@@ -5,7 +5,7 @@ mod html;
 
 use std::path::Path;
 
-pub use gallery::GalleryItem;
+pub use gallery::{GalleryItem, GalleryPicture};
 pub(crate) use html::escape_html;
 
 use crate::atomic_file;

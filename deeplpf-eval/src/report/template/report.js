@@ -37,7 +37,8 @@ function slider(photograph) {
   stage.style.aspectRatio = `${width} / ${height}`;
   stage.style.maxWidth = `${(LARGEST_STAGE * width) / height}px`;
 
-  const shown = { before: 0, after: 1 };
+  // Input against the last method; against the target where that is all there is.
+  const shown = { before: 0, after: Math.max(1, figures.length - 2) };
   function show() {
     before.src = images[shown.before].src;
     after.src = images[shown.after].src;
@@ -62,8 +63,7 @@ function slider(photograph) {
     );
   }
   show();
-  const pictures = photograph.querySelector(".pictures");
-  pictures.before(element("div", { class: "slider" }, stage, choose));
+  photograph.querySelector("h3").after(element("div", { class: "slider" }, stage, choose));
 }
 
 document.querySelectorAll(".photograph").forEach(slider);
