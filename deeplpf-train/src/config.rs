@@ -1,0 +1,333 @@
+//! The configuration of a training run: one TOML file, every key with a default, unknown keys
+//! refused.
+
+use std::path::{Path, PathBuf};
+
+use deeplpf_core::{Initialisation, LossConfig, ModelConfig};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use toml::{Table, Value};
+
+use crate::{AdamConfig, Result, TrainError};
+
+/// Everything that decides a run. The defaults are the release's training on the sample set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Seed of initialisation, order, dropout and augmentation.
+    pub seed: u64,
+    /// Passes over the training pairs.
+    pub epochs: u64,
+    /// Where to compute: `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// How the weights start.
+    pub initialisation: Initialisation,
+    /// Weights to start from instead (a checkpoint of the same model); empty for none.
+    pub weights: PathBuf,
+    /// Validation PSNR every so many epochs, and after the last.
+    pub validate_every: u64,
+    /// The photographs.
+    pub data: DataConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// The loss.
+    pub loss: LossConfig,
+    /// The optimiser.
+    pub adam: AdamConfig,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            run: "runs/train".into(),
+            seed: 1,
+            epochs: 100,
+            device: "auto".into(),
+            initialisation: Initialisation::Release,
+            weights: PathBuf::new(),
+            validate_every: 1,
+            data: DataConfig::default(),
+            model: ModelConfig::default(),
+            loss: LossConfig::default(),
+            adam: AdamConfig::default(),
+        }
+    }
+}
+
+/// Which pairs, and how they are fed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// `sample` for the embedded set, or a folder with input/ and a target folder.
+    pub source: String,
+    /// List of training ids, one per line; empty: all that are not in another list.
+    pub train: PathBuf,
+    /// List of validation ids; empty: `valid_fraction` of the rest, drawn by the seed.
+    pub valid: PathBuf,
+    /// List of ids to leave out of both (a test set); empty for none.
+    pub exclude: PathBuf,
+    /// Share of the pairs for validation where no list is given.
+    pub valid_fraction: f64,
+    /// Images per step. Above 1, `crop` must be set, because sizes differ.
+    pub batch: usize,
+    /// Side of the random square crops in pixels; 0 for whole images.
+    pub crop: usize,
+    /// The release's augmentation: half of the images are, with even odds each, mirrored and
+    /// turned upside down.
+    pub flips: bool,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: "sample".into(),
+            train: PathBuf::new(),
+            valid: PathBuf::new(),
+            exclude: PathBuf::new(),
+            valid_fraction: 0.1,
+            batch: 1,
+            crop: 0,
+            flips: true,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Reads a file and applies `key=value` settings on top.
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed, an unknown key (with the nearest one), or a value out
+    /// of range.
+    pub fn read(path: &Path, settings: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let config: Self = parse(&text, &path.display().to_string(), settings)?;
+        config.validate(&path.display().to_string())?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] naming the key.
+    pub fn validate(&self, path: &str) -> Result<()> {
+        let refuse = |reason: &str| {
+            Err(TrainError::Config { path: path.into(), reason: reason.into() })
+        };
+        self.model.validate()?;
+        let rate = self.adam.learning_rate;
+        if !(rate.is_finite() && rate > 0.0) {
+            return refuse("adam.learning_rate must be a positive number");
+        }
+        if self.data.batch == 0 {
+            return refuse("data.batch must be at least 1");
+        }
+        if self.data.batch > 1 && self.data.crop == 0 {
+            return refuse("data.batch above 1 needs data.crop, because whole images differ in size");
+        }
+        if self.data.crop != 0 && self.data.crop < deeplpf_core::MIN_SIDE {
+            return refuse("data.crop must be 0 or at least 32");
+        }
+        if !(0.0..1.0).contains(&self.data.valid_fraction) {
+            return refuse("data.valid_fraction must be at least 0 and below 1");
+        }
+        if self.validate_every == 0 {
+            return refuse("validate_every must be at least 1");
+        }
+        if self.epochs == 0 {
+            return refuse("epochs must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        // Every field is a TOML type, so this cannot fail.
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// The first key that differs from `other`, epochs aside.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let tables = [self, other].map(|config| {
+            let config = TrainConfig { epochs: 0, run: PathBuf::new(), ..config.clone() };
+            Table::try_from(config).unwrap_or_default()
+        });
+        first_difference(&tables[0], &tables[1], "")
+    }
+}
+
+fn first_difference(ours: &Table, theirs: &Table, prefix: &str) -> Option<String> {
+    ours.iter().find_map(|(key, value)| match (value, theirs.get(key)) {
+        (Value::Table(ours), Some(Value::Table(theirs))) => {
+            first_difference(ours, theirs, &format!("{prefix}{key}."))
+        }
+        (ours, Some(theirs)) if ours == theirs => None,
+        (ours, theirs) => Some(format!(
+            "{prefix}{key} was {ours}, now {}",
+            theirs.map_or("absent".into(), Value::to_string)
+        )),
+    })
+}
+
+/// Parses TOML into a configuration whose defaults are all present when it is serialised, applies
+/// `key=value` settings, and refuses unknown keys with the nearest known one.
+///
+/// # Errors
+/// See [`TrainError::UnknownKey`] and [`TrainError::Config`]; `path` names the source in both.
+pub fn parse<T: Default + Serialize + DeserializeOwned>(
+    text: &str,
+    path: &str,
+    settings: &[String],
+) -> Result<T> {
+    let invalid = |reason: String| TrainError::Config { path: path.into(), reason };
+    let mut table: Table =
+        toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
+    let known = Table::try_from(T::default()).map_err(|error| invalid(error.to_string()))?;
+    refuse_unknown(&table, &known, "", &|key, nearest| TrainError::UnknownKey {
+        path: path.into(),
+        line: line_of(text, key),
+        key: key.into(),
+        nearest,
+    })?;
+    // Without settings the text itself is parsed, so that errors carry line and column.
+    if settings.is_empty() {
+        return toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()));
+    }
+    for setting in settings {
+        apply_setting(&mut table, setting)?;
+        refuse_unknown(&table, &known, "", &|key, nearest| TrainError::UnknownKey {
+            path: format!("--set {setting}"),
+            line: None,
+            key: key.into(),
+            nearest,
+        })?;
+    }
+    table.try_into().map_err(|error| invalid(error.to_string().trim_end().into()))
+}
+
+fn refuse_unknown(
+    table: &Table,
+    known: &Table,
+    prefix: &str,
+    error: &dyn Fn(&str, String) -> TrainError,
+) -> Result<()> {
+    for (key, value) in table {
+        match (known.get(key), value) {
+            (None, _) => {
+                let nearest = nearest_key(key, known);
+                return Err(error(&format!("{prefix}{key}"), format!("{prefix}{nearest}")));
+            }
+            (Some(Value::Table(known)), Value::Table(table)) => {
+                refuse_unknown(table, known, &format!("{prefix}{key}."), error)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn nearest_key(key: &str, known: &Table) -> String {
+    known
+        .keys()
+        .min_by_key(|candidate| strsim::damerau_levenshtein(candidate, key))
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// The line on which the last part of a dotted key stands before an equals sign or in a header.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let last = key.rsplit('.').next()?;
+    let named = |line: &str| {
+        let line = line.trim();
+        let left = line.split('=').next().unwrap_or(line).trim().trim_matches(['[', ']', '"']);
+        left.rsplit('.').next().map(str::trim) == Some(last)
+    };
+    text.lines().position(named).map(|index| index + 1)
+}
+
+fn apply_setting(table: &mut Table, setting: &str) -> Result<()> {
+    let invalid = |reason: &str| TrainError::Config {
+        path: format!("--set {setting}"),
+        reason: reason.into(),
+    };
+    let (key, value) =
+        setting.split_once('=').ok_or_else(|| invalid("write it as key=value"))?;
+    // A bare word is a string; everything else is TOML.
+    let value = toml::from_str::<Table>(&format!("value = {}", value.trim()))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(value.trim().into()));
+    let mut parts: Vec<&str> = key.trim().split('.').collect();
+    let Some(last) = parts.pop().filter(|last| !last.is_empty()) else {
+        return Err(invalid("the key is empty"));
+    };
+    let mut table = table;
+    for part in parts {
+        table = match table.entry(part).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => inner,
+            _ => return Err(invalid("the key goes through a value that is not a table")),
+        };
+    }
+    table.insert(last.into(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, settings: &[&str]) -> Result<TrainConfig> {
+        let settings: Vec<String> = settings.iter().map(|s| s.to_string()).collect();
+        parse(text, "train.toml", &settings)
+    }
+
+    #[test]
+    fn round_trip() {
+        let config = TrainConfig::default();
+        assert_eq!(read(&config.to_toml(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn unknown_keys_name_line_and_nearest() {
+        let error = read("seed = 3\n\n[adam]\nlerning_rate = 1e-3\n", &[]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "train.toml:4: unknown key `adam.lerning_rate`; did you mean `adam.learning_rate`?"
+        );
+        let error = read("", &["model.graduate=2"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `model.graduated`?"), "{error}");
+    }
+
+    #[test]
+    fn settings_override_the_file() {
+        let config = read(
+            "epochs = 3\n[model]\nfixes = [\"ste\"]",
+            &["epochs=7", "model.fixes=all", "data.source=some/folder", "adam.learning_rate=3e-4"],
+        )
+        .unwrap();
+        assert_eq!(config.epochs, 7);
+        assert_eq!(config.model.fixes, deeplpf_core::Fixes::ALL);
+        assert_eq!(config.data.source, "some/folder");
+        assert_eq!(config.adam.learning_rate, 3e-4);
+    }
+
+    #[test]
+    fn wrong_types_and_values_are_named() {
+        let error = read("epochs = \"many\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("epochs"), "{error}");
+        let config = TrainConfig {
+            data: DataConfig { batch: 4, ..DataConfig::default() },
+            ..TrainConfig::default()
+        };
+        assert!(config.validate("x").unwrap_err().to_string().contains("data.crop"));
+    }
+
+    #[test]
+    fn difference_ignores_epochs() {
+        let config = TrainConfig::default();
+        let longer = TrainConfig { epochs: 1000, ..config.clone() };
+        assert_eq!(config.difference(&longer), None);
+        let other = TrainConfig { seed: 2, ..config.clone() };
+        assert_eq!(config.difference(&other).unwrap(), "seed was 1, now 2");
+    }
+}

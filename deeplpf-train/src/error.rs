@@ -1,0 +1,105 @@
+//! What can go wrong in a run, with the key, file or step that caused it.
+
+use std::path::PathBuf;
+
+use deeplpf_core::CoreError;
+use deeplpf_data::DataError;
+
+/// Errors of training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The network, its loss or a checkpoint.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The photographs.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A configuration key that does not exist.
+    #[error("{path}{}: unknown key `{key}`; did you mean `{nearest}`?", line_suffix(.line))]
+    UnknownKey {
+        /// The file, or the command-line option.
+        path: String,
+        /// Line, where it is known.
+        line: Option<usize>,
+        /// The key, dotted.
+        key: String,
+        /// The closest existing key.
+        nearest: String,
+    },
+    /// A configuration that is not valid TOML, or a value of the wrong kind.
+    #[error("{path}: {reason}")]
+    Config {
+        /// The file, or the command-line option.
+        path: String,
+        /// The parser's sentence with line and column, or what is wrong with the value.
+        reason: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// "read", "write", ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A loss or gradient that is not a finite number.
+    #[error("step {step} (epoch {epoch}, {ids}): the {what} is {value}; the last good state is kept. Lower adam.learning_rate, or look at that photograph")]
+    NotFinite {
+        /// Optimiser step, from 0.
+        step: u64,
+        /// Epoch, from 0.
+        epoch: u64,
+        /// The pairs of the batch.
+        ids: String,
+        /// "loss" or "gradient of <parameter>".
+        what: String,
+        /// Its value.
+        value: f64,
+    },
+    /// Nothing to train on.
+    #[error("no training pairs: {0}")]
+    NoPairs(String),
+    /// A run folder that already holds a run.
+    #[error("{path} already holds a run; continue it with --resume, or choose another `run`")]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A resume from another configuration.
+    #[error("{path} was started with another configuration: {difference}. Only `epochs` may change on --resume")]
+    OtherRun {
+        /// The folder.
+        path: PathBuf,
+        /// Key and both values.
+        difference: String,
+    },
+    /// A state file that is damaged or of another version.
+    #[error("{path} is not a usable state: {reason}; delete it to fall back to the previous one")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn line_suffix(line: &Option<usize>) -> String {
+    line.map_or(String::new(), |line| format!(":{line}"))
+}
+
+impl TrainError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Core(error.into())
+    }
+}

@@ -1,0 +1,249 @@
+//! A whole run: data, epochs, validation, checkpoints, resume.
+
+use std::{fs, path::Path, time::Instant};
+
+use deeplpf_core::{
+    Checkpoint, DType, Model,
+    checkpoint::write_safetensors,
+    random::{Generator, Purpose},
+    select_device,
+};
+use deeplpf_data::{Pair, PairPaths, PairedFolder, sample, split::read_ids};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    Adam, Batch, DataConfig, EpochRecord, PairSource, Result, RunFolder, TrainConfig, TrainError,
+    Trainer,
+    batch::{augmented, epoch_order},
+    state::{self, Progress},
+    validation::mean_psnr,
+};
+
+/// Training and validation pairs.
+#[derive(Clone, Debug)]
+pub struct TrainingData {
+    /// What is trained on.
+    pub train: PairSource,
+    /// What the best checkpoint is chosen by; may be empty.
+    pub valid: PairSource,
+}
+
+/// What a finished run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// Epochs finished in all.
+    pub epochs: u64,
+    /// Optimiser steps in all.
+    pub steps: u64,
+    /// Mean training loss of the last epoch.
+    pub loss: f64,
+    /// Best validation PSNR in decibels and its epoch, if there are validation pairs.
+    pub best: Option<(f64, u64)>,
+}
+
+impl TrainingData {
+    /// The pairs a configuration names; the sample set for `source = "sample"`.
+    ///
+    /// # Errors
+    /// A folder with missing or surplus files, lists with unknown ids, or no training pairs.
+    pub fn from_config(config: &DataConfig, seed: u64) -> Result<Self> {
+        if config.source == "sample" {
+            let split = sample::split()?;
+            let pairs = sample::pairs()?;
+            let part = |ids: &[String]| {
+                pairs.iter().filter(|pair| ids.contains(&pair.id)).cloned().collect::<Vec<Pair>>()
+            };
+            return Ok(Self {
+                train: PairSource::Memory(part(&split.train)),
+                valid: PairSource::Memory(part(&split.valid)),
+            });
+        }
+        let folder = PairedFolder::open(&config.source)?;
+        folder.require_complete()?;
+        let read = |list: &Path| -> Result<Vec<String>> {
+            if list.as_os_str().is_empty() { Ok(Vec::new()) } else { Ok(read_ids(list)?) }
+        };
+        let find = |ids: &[String], list: &Path| -> Result<Vec<PairPaths>> {
+            ids.iter()
+                .map(|id| {
+                    folder.get(id).cloned().ok_or_else(|| TrainError::Config {
+                        path: list.display().to_string(),
+                        reason: format!("id `{id}` is not in {}", config.source),
+                    })
+                })
+                .collect()
+        };
+        let exclude = read(&config.exclude)?;
+        find(&exclude, &config.exclude)?;
+        let mut valid_ids = read(&config.valid)?;
+        let mut train_ids = read(&config.train)?;
+        if train_ids.is_empty() {
+            train_ids = folder
+                .ids()
+                .filter(|id| !exclude.iter().any(|other| other == id))
+                .filter(|id| !valid_ids.iter().any(|other| other == id))
+                .map(String::from)
+                .collect();
+            if valid_ids.is_empty() && config.valid_fraction > 0.0 {
+                Generator::new(seed, Purpose::Split, 0).shuffle(&mut train_ids);
+                let count = (train_ids.len() as f64 * config.valid_fraction).ceil() as usize;
+                valid_ids = train_ids.drain(..count.min(train_ids.len())).collect();
+                train_ids.sort();
+            }
+        }
+        if let Some(shared) = train_ids.iter().find(|&id| valid_ids.contains(id) || exclude.contains(id)) {
+            return Err(TrainError::Config {
+                path: config.train.display().to_string(),
+                reason: format!("id `{shared}` is for training and also in another list"),
+            });
+        }
+        Ok(Self {
+            train: PairSource::Files(find(&train_ids, &config.train)?),
+            valid: PairSource::Files(find(&valid_ids, &config.valid)?),
+        })
+    }
+}
+
+/// Trains as configured into the run folder, from the start or, with `resume`, from its last
+/// state. A resumed run that is already finished returns at once.
+///
+/// # Errors
+/// See [`TrainError`]; whatever happens, the last saved state stays usable.
+pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
+    config.validate("configuration")?;
+    let data = TrainingData::from_config(&config.data, config.seed)?;
+    if data.train.is_empty() {
+        return Err(TrainError::NoPairs(format!("`{}` has none left to train on", config.data.source)));
+    }
+    let folder = RunFolder::new(&config.run);
+    let resuming = folder.state().exists() || folder.previous_state().exists();
+    if folder.config().exists() {
+        if !resume {
+            return Err(TrainError::RunExists { path: config.run.clone() });
+        }
+        let before = TrainConfig::read(&folder.config(), &[])?;
+        if let Some(difference) = before.difference(config) {
+            return Err(TrainError::OtherRun { path: config.run.clone(), difference });
+        }
+    }
+    let ids = |source: &PairSource| {
+        (0..source.len()).map(|index| source.id(index).to_string()).collect::<Vec<_>>()
+    };
+    folder.create(config, &ids(&data.train), &ids(&data.valid))?;
+
+    let mut trainer = new_trainer(config)?;
+    let mut progress = Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0 };
+    if resuming {
+        progress = state::load(&folder, &mut trainer, config.adam)?;
+    }
+    folder.truncate_records(progress.epoch)?;
+    run_epochs(config, &folder, &data, &mut trainer, &mut progress)
+}
+
+fn new_trainer(config: &TrainConfig) -> Result<Trainer> {
+    let device = select_device(&config.device)?;
+    let model = if config.weights.as_os_str().is_empty() {
+        Model::new(&config.model, config.initialisation, config.seed, DType::F32, &device)?
+    } else {
+        Checkpoint::read(&config.weights)?.model(Some(&config.model), DType::F32, &device)?
+    };
+    Ok(Trainer { model, adam: Adam::new(config.adam), loss: config.loss, seed: config.seed })
+}
+
+fn run_epochs(
+    config: &TrainConfig,
+    folder: &RunFolder,
+    data: &TrainingData,
+    trainer: &mut Trainer,
+    progress: &mut Progress,
+) -> Result<RunSummary> {
+    let batches = data.train.len().div_ceil(config.data.batch) as u64;
+    let bar = progress_bar(config.epochs * batches, progress.epoch * batches);
+    let mut loss = match progress.epoch {
+        0 => f64::NAN,
+        _ => folder.records()?.last().map_or(f64::NAN, |record| record.loss),
+    };
+    while progress.epoch < config.epochs {
+        let started = Instant::now();
+        let mut record = run_epoch(config, data, trainer, progress, &bar)?;
+        loss = record.loss;
+        progress.epoch += 1;
+        progress.step = trainer.adam.steps();
+        let last = progress.epoch == config.epochs;
+        let due = progress.epoch.is_multiple_of(config.validate_every) || last;
+        if due && !data.valid.is_empty() {
+            let psnr = mean_psnr(&trainer.model, &data.valid)?;
+            record.valid_psnr = Some(psnr);
+            if progress.best_psnr.is_none_or(|best| psnr > best) {
+                progress.best_psnr = Some(psnr);
+                progress.best_epoch = progress.epoch;
+                write_safetensors(&trainer.model, &folder.best())?;
+            }
+        }
+        record.seconds = started.elapsed().as_secs_f64();
+        folder.append_record(&record)?;
+        if due {
+            if last {
+                write_safetensors(&trainer.model, &folder.last())?;
+            }
+            state::save(folder, trainer, progress)?;
+        }
+    }
+    bar.finish_and_clear();
+    if !folder.best().exists() {
+        // Without validation pairs the last weights are the best known.
+        fs::copy(folder.last(), folder.best()).map_err(TrainError::io("write", &folder.best()))?;
+    }
+    Ok(RunSummary {
+        epochs: progress.epoch,
+        steps: progress.step,
+        loss,
+        best: progress.best_psnr.map(|psnr| (psnr, progress.best_epoch)),
+    })
+}
+
+/// One pass over the training pairs; the record still lacks validation and duration.
+fn run_epoch(
+    config: &TrainConfig,
+    data: &TrainingData,
+    trainer: &mut Trainer,
+    progress: &Progress,
+    bar: &ProgressBar,
+) -> Result<EpochRecord> {
+    let order = epoch_order(config.seed, progress.epoch, data.train.len());
+    let parameters = trainer.model.parameters();
+    let (dtype, device) = (parameters.dtype(), parameters.device().clone());
+    let (mut loss, mut lab, mut ms_ssim, mut steps) = (0.0, 0.0, 0.0, 0.0);
+    for indices in order.chunks(config.data.batch) {
+        let step = trainer.adam.steps();
+        let pairs = augmented(&data.train, indices, &config.data, config.seed, step)?;
+        let report = trainer.step(&Batch::stack(&pairs, dtype, &device)?, progress.epoch)?;
+        loss += report.loss;
+        lab += report.lab;
+        ms_ssim += report.ms_ssim;
+        steps += 1.0;
+        bar.set_message(match progress.best_psnr {
+            Some(psnr) => format!("loss {:.4}, best {psnr:.2} dB", loss / steps),
+            None => format!("loss {:.4}", loss / steps),
+        });
+        bar.inc(1);
+    }
+    Ok(EpochRecord {
+        epoch: progress.epoch + 1,
+        step: trainer.adam.steps(),
+        loss: loss / steps,
+        lab: lab / steps,
+        ms_ssim: ms_ssim / steps,
+        valid_psnr: None,
+        seconds: 0.0,
+    })
+}
+
+/// Drawn on a terminal only.
+fn progress_bar(length: u64, position: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{bar:30} step {pos}/{len}, {per_sec}, {eta} left, {msg}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_position(position).with_style(style)
+}

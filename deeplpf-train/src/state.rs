@@ -1,0 +1,113 @@
+//! Exact resume: weights, moments and counters in one file.
+//!
+//! Random draws are functions of the seed and the counters, so no generator state is needed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
+
+use candle_core::{Device, Tensor};
+use deeplpf_core::{Checkpoint, checkpoint::serialize_tensors};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments, run_folder::write_whole,
+};
+
+/// Counters of a run between two epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Epochs finished.
+    pub epoch: u64,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Best validation PSNR so far.
+    pub best_psnr: Option<f64>,
+    /// Its epoch.
+    pub best_epoch: u64,
+}
+
+const PROGRESS_KEY: &str = "progress";
+
+/// Saves the state; the one before is kept.
+pub(crate) fn save(folder: &RunFolder, trainer: &Trainer, progress: &Progress) -> Result<()> {
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (name, parameter) in trainer.model.parameters().iter() {
+        tensors.insert(format!("weight.{name}"), parameter.as_detached_tensor());
+    }
+    for (name, moments) in trainer.adam.moments() {
+        tensors.insert(format!("first.{name}"), moments.first.clone());
+        tensors.insert(format!("second.{name}"), moments.second.clone());
+    }
+    let path = folder.state();
+    let progress = serde_json::to_string(progress).map_err(|error| damaged(&path, error))?;
+    let metadata = HashMap::from([(PROGRESS_KEY.to_string(), progress)]);
+    let bytes = serialize_tensors(&tensors, metadata, &path)?;
+    if path.exists() {
+        let previous = folder.previous_state();
+        fs::rename(&path, &previous).map_err(TrainError::io("rename", &path))?;
+    }
+    write_whole(&path, &bytes)
+}
+
+fn damaged(path: &Path, reason: impl std::fmt::Display) -> TrainError {
+    TrainError::State { path: path.into(), reason: reason.to_string() }
+}
+
+/// Loads the newest state, or the one before if a crash left no newest one, into the trainer.
+pub(crate) fn load(
+    folder: &RunFolder,
+    trainer: &mut Trainer,
+    adam: AdamConfig,
+) -> Result<Progress> {
+    let newest = folder.state();
+    let path = if newest.exists() { newest } else { folder.previous_state() };
+    let checkpoint = Checkpoint::read(&path)?;
+    let progress: Progress = checkpoint
+        .metadata
+        .get(PROGRESS_KEY)
+        .ok_or_else(|| damaged(&path, "it holds no progress"))
+        .and_then(|json| serde_json::from_str(json).map_err(|error| damaged(&path, error)))?;
+    let mut weights = BTreeMap::new();
+    let mut firsts = BTreeMap::new();
+    let mut seconds = BTreeMap::new();
+    for (name, tensor) in checkpoint.tensors {
+        let (kind, name) = name.split_once('.').ok_or_else(|| damaged(&path, &name))?;
+        match kind {
+            "weight" => weights.insert(name.to_string(), tensor),
+            "first" => firsts.insert(name.to_string(), tensor),
+            "second" => seconds.insert(name.to_string(), tensor),
+            _ => return Err(damaged(&path, format!("unknown tensor {kind}.{name}"))),
+        };
+    }
+    trainer.model.assign(&weights, &path)?;
+    let moments = moments(trainer, firsts, seconds, &path)?;
+    trainer.adam = Adam::restore(adam, progress.step, moments);
+    Ok(progress)
+}
+
+fn moments(
+    trainer: &Trainer,
+    firsts: BTreeMap<String, Tensor>,
+    mut seconds: BTreeMap<String, Tensor>,
+    path: &Path,
+) -> Result<BTreeMap<String, Moments>> {
+    let mut moments = BTreeMap::new();
+    for (name, first) in firsts {
+        let fits = |tensor: &Tensor| {
+            trainer.model.parameters().get(&name).is_some_and(|p| p.dims() == tensor.dims())
+        };
+        match seconds.remove(&name) {
+            Some(second) if fits(&first) && fits(&second) => {
+                let device: &Device = trainer.model.parameters().device();
+                let place = |tensor: Tensor| tensor.to_device(device);
+                let pair = Moments { first: place(first)?, second: place(second)? };
+                moments.insert(name, pair);
+            }
+            _ => return Err(damaged(path, format!("the moments of {name} do not fit"))),
+        }
+    }
+    Ok(moments)
+}

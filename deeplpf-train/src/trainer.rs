@@ -1,0 +1,87 @@
+//! One optimiser step at a time.
+
+use candle_core::DType;
+use deeplpf_core::{LossConfig, Mode, Model, loss};
+
+use crate::{Adam, Batch, Result, TrainError};
+
+/// Weight of the mean gate in the loss of a model with gates: the documented penalty that keeps
+/// filters closed unless they help.
+const GATE_WEIGHT: f64 = 3e-3;
+
+/// A model, its optimiser and what a step needs to know.
+#[derive(Clone, Debug)]
+pub struct Trainer {
+    /// The model; its parameters change with every step.
+    pub model: Model,
+    /// The optimiser.
+    pub adam: Adam,
+    /// Weights of the loss.
+    pub loss: LossConfig,
+    /// Seed of dropout.
+    pub seed: u64,
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// The loss before the step.
+    pub loss: f64,
+    /// Its mean absolute Lab difference.
+    pub lab: f64,
+    /// Its MS-SSIM.
+    pub ms_ssim: f64,
+}
+
+impl Trainer {
+    /// Forward, loss, backward, Adam. The output is clamped to [0, 1] before the loss, as in the
+    /// release.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] before any parameter is changed, if the loss or a gradient is not
+    /// a finite number; `epoch` is only reported.
+    pub fn step(&mut self, batch: &Batch, epoch: u64) -> Result<StepReport> {
+        let step = self.adam.steps();
+        let not_finite = |what: String, value: f64| TrainError::NotFinite {
+            step,
+            epoch,
+            ids: batch.ids.join(", "),
+            what,
+            value,
+        };
+        let prediction = self
+            .model
+            .forward(&batch.input, Mode::Train { seed: self.seed, step })
+            .map_err(|error| match error {
+                // Weights that have run away make raw parameters that are not finite.
+                deeplpf_core::CoreError::Candle(inner)
+                    if inner.to_string().contains("must be finite") =>
+                {
+                    not_finite(format!("network's output ({inner})"), f64::NAN)
+                }
+                other => other.into(),
+            })?;
+        let output = prediction.output.clamp(0.0, 1.0)?;
+        let value = loss(&output, &batch.target, &self.loss, self.model.config().fixes)?;
+        let mut total = value.total;
+        if let Some(gate) = prediction.mean_gate(self.model.config())? {
+            total = (total + (gate * GATE_WEIGHT)?)?;
+        }
+        let loss = total.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if !loss.is_finite() {
+            return Err(not_finite("loss".into(), loss));
+        }
+        let gradients = total.backward()?;
+        for (name, parameter) in self.model.parameters().iter() {
+            if let Some(gradient) = gradients.get(parameter) {
+                // A sum is finite only if all its terms are; overflow in f64 cannot happen.
+                let sum = gradient.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+                if !sum.is_finite() {
+                    return Err(not_finite(format!("gradient of {name}"), sum));
+                }
+            }
+        }
+        self.adam.step(self.model.parameters(), &gradients)?;
+        Ok(StepReport { loss, lab: value.lab, ms_ssim: value.ms_ssim })
+    }
+}
