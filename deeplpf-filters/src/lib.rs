@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
+// Loops over pixels walk several arrays of one fixed length together: by index they read like the
+// formulas and compile to vectors.
+#![allow(clippy::needless_range_loop)]
 
 mod config;
 mod elliptical;

@@ -69,3 +69,9 @@ pub(crate) fn clamp<T: Real>(value: T, low: T, high: T) -> T {
 pub(crate) fn clamp_gate<T: Real>(value: T, low: T, high: T) -> T {
     if value >= low && value <= high { T::one() } else { T::zero() }
 }
+
+/// Zero for a finite value and NaN for any other: without a branch, so that loops stay vectors.
+#[inline(always)]
+pub(crate) fn zero_if_finite<T: Real>(value: T) -> T {
+    value * T::zero()
+}

@@ -84,6 +84,11 @@ impl Golden {
     }
 }
 
+/// NaN is beyond any limit.
+fn beyond(difference: f64, limit: f64) -> bool {
+    difference.is_nan() || difference > limit
+}
+
 /// All comparisons; failures are collected and reported together.
 struct Report {
     tolerance: f64,
@@ -104,7 +109,7 @@ impl Report {
         let largest = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs())).max(1e-30);
         let limit = self.tolerance * largest;
         let over: Vec<usize> =
-            (0..found.len()).filter(|&i| !((found[i] - expected[i]).abs() <= limit)).collect();
+            (0..found.len()).filter(|&i| beyond((found[i] - expected[i]).abs(), limit)).collect();
         let worst = found.iter().zip(expected).fold(0.0_f64, |m, (f, e)| {
             let d = (f - e).abs();
             if d.is_nan() { f64::INFINITY } else { m.max(d) }

@@ -3,6 +3,7 @@
 use ndarray::{ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis};
 
 use crate::Real;
+use crate::real::zero_if_finite;
 use crate::tile::{RgbTile, TILE, load, store};
 
 /// Rows per block. Fixed, so that the order of additions does not depend on the threads; small, so
@@ -72,8 +73,7 @@ pub(super) fn load_image<T: Real>(
     for (ch, tile) in tile.iter_mut().enumerate() {
         load(image.slice(ndarray::s![ch, r, ..]), start, T::zero(), tile);
         for value in tile {
-            // Zero for finite numbers, NaN else.
-            *value += *value - *value;
+            *value += zero_if_finite(*value);
         }
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn all_finite<T: Real>(tile: &RgbTile<T>) -> bool {
         let mut residue = [T::zero(); 8];
         for chunk in channel.chunks_exact(8) {
             for (r, &value) in residue.iter_mut().zip(chunk) {
-                *r += value - value;
+                *r += zero_if_finite(value);
             }
         }
         const { assert!(TILE.is_multiple_of(8)) };
