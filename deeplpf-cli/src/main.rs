@@ -1,1 +1,34 @@
-fn main() {}
+//! The `deeplpf` command line: parses, calls the library crates, prints.
+
+mod atomic_file;
+mod commands;
+mod console;
+mod destination;
+mod model_options;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Learned photo retouching with deep local parametric filters.
+///
+/// DeepLPF (CVPR 2020) reads a photograph, predicts the parameters of polynomial, graduated and
+/// elliptical filters, and applies them. This program enhances photographs with trained weights,
+/// trains and evaluates models, and repeats whole experiments.
+#[derive(Parser)]
+#[command(name = "deeplpf", version, propagate_version = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 when everything was done, 1 when anything failed, 2 when the command line is wrong.
+`deeplpf COMMAND --help` explains every option and shows examples.";
+
+fn main() -> ExitCode {
+    Cli::parse().command.run().unwrap_or_else(|error| {
+        console::error(&error);
+        ExitCode::FAILURE
+    })
+}

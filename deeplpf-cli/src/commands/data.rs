@@ -1,0 +1,42 @@
+//! `deeplpf data`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use deeplpf_data::sample;
+
+use crate::console;
+
+/// The arguments.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Write the sample set that is inside the program as a paired folder.
+    ///
+    /// 16 pairs from CC0 and public-domain photographs, whose targets were made by known filters:
+    /// input/, target/, the lists train.txt, valid.txt and test.txt, truth.json with the filters,
+    /// and CREDITS.md.
+    #[command(after_long_help = "Example:\n  deeplpf data sample -o sample")]
+    Sample {
+        /// The folder, which is made if it is missing. Files of the set's names are replaced.
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Sample { out } => {
+            sample::write_to(out)?;
+            let pairs = sample::truth()?.pictures.len();
+            console::print(&format!("{pairs} pairs: {}\n", out.display()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,63 @@
+//! `deeplpf eval`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use deeplpf_core::Checkpoint;
+use deeplpf_experiments::{EvaluationRequest, evaluate};
+
+use crate::console;
+use crate::model_options::ModelOptions;
+
+/// The arguments.
+#[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file.
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+
+    /// The pairs: a folder with input/ and a target folder, matched by file stem, or `sample` for
+    /// the set inside the program.
+    #[arg(long, value_name = "DIR")]
+    data: String,
+
+    /// List of the ids (file stems) to evaluate, one per line; by default all pairs.
+    #[arg(long, value_name = "FILE")]
+    split: Option<PathBuf>,
+
+    /// The folder of the results, which is made if it is missing.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Where to compute: `auto`, `cpu` or `cuda:N`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  deeplpf eval --weights best.safetensors --data sample -o evaluation
+  deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
+  deeplpf eval --weights deeplpf.pt --fixes none --data fivek --split test.txt -o evaluation
+
+The folder gets metrics.json, per_image.csv, table.md, table.csv, a contact sheet of input,
+prediction and target, and report.html, which shows them all.";
+
+/// Evaluates and prints the table.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let checkpoint = Checkpoint::read(&args.weights)?;
+    let summary = evaluate(&EvaluationRequest {
+        weights: args.weights.clone(),
+        data: args.data.clone(),
+        split: args.split.clone(),
+        out: args.out.clone(),
+        device: args.device.clone(),
+        model: args.model.configuration(&checkpoint),
+    })?;
+    console::print(&format!("{summary}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,47 @@
+//! One file per command.
+
+mod data;
+mod enhance;
+
+mod metrics;
+
+mod train;
+mod weights;
+
+use std::process::ExitCode;
+
+/// The commands.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Enhance photographs with trained weights.
+    Enhance(enhance::Args),
+    /// Compare predictions with targets: PSNR, SSIM, ΔE.
+    Metrics(metrics::Args),
+    /// Train a model as a configuration file says.
+    Train(train::Args),
+    /// Enhance the inputs of a paired data set, score them and write a report.
+    /// Run a recipe: several trainings, their evaluation, a table, plots and a report.
+    /// Look into files of weights, or convert them.
+    Weights(weights::Args),
+    /// Make data sets.
+    Data(data::Args),
+}
+
+impl Command {
+    /// Runs the command. A failure of some of several inputs is printed where it happens and
+    /// gives a failing exit code; an `Err` is still to be printed.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Enhance(args) => enhance::run(&args),
+            Command::Metrics(args) => metrics::run(&args),
+            Command::Train(args) => train::run(&args),
+            Command::Weights(args) => weights::run(&args),
+            Command::Data(args) => data::run(&args),
+        }
+    }
+}
+
+/// The exit code where `failed` of several inputs could not be processed.
+fn exit_code(failed: usize) -> ExitCode {
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,69 @@
+//! `deeplpf train`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use deeplpf_train::{RunFolder, TrainConfig, config, train};
+
+use crate::console;
+
+/// The arguments.
+#[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// The configuration: TOML; every key has a default (see --print-config).
+    #[arg(long, value_name = "FILE", required_unless_present = "print_config")]
+    config: Option<PathBuf>,
+
+    /// Change a key of the configuration, e.g. `--set adam.learning_rate=3e-4`. Can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+
+    /// Continue the run in the run folder from its last saved state.
+    ///
+    /// On a CPU the result has the same bits as an uninterrupted run. A run that is finished
+    /// already stays as it is; `--set epochs=N` makes it longer.
+    #[arg(long)]
+    resume: bool,
+
+    /// Print the configuration (the defaults, or --config with every --set applied) and stop.
+    #[arg(long)]
+    print_config: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  deeplpf train --print-config > train.toml
+  deeplpf train --config train.toml
+  deeplpf train --config train.toml --set run=runs/paired --set data.source=my-pairs --set epochs=200
+  deeplpf train --config train.toml --resume
+
+A data folder holds input/ and a target folder (target/, gt/, expertC/, ...), matched by file stem;
+`data.source = \"sample\"` is the set inside the program. The run folder holds config.toml,
+metrics.jsonl, checkpoints/best.safetensors and last.safetensors, and state/ to resume from.";
+
+/// Trains and prints what came of it.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = match &args.config {
+        Some(path) => TrainConfig::read(path, &args.settings)?,
+        None => config::parse("", "the defaults", &args.settings)?,
+    };
+    if args.print_config {
+        console::print(&config.to_toml())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let summary = train(&config, args.resume)?;
+    let folder = RunFolder::new(&config.run);
+    let best = summary.best.map_or(String::new(), |(psnr, epoch)| {
+        format!(", best validation PSNR {psnr:.2} dB in epoch {epoch}")
+    });
+    console::print(&format!(
+        "{} epochs, {} steps, loss {:.5}{best}: {} and {}\n",
+        summary.epochs,
+        summary.steps,
+        summary.loss,
+        folder.best().display(),
+        folder.last().display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,206 @@
+//! `deeplpf weights`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use deeplpf_core::checkpoint::{Format, write_safetensors};
+use deeplpf_core::{Checkpoint, DType, Device, Model, ModelConfig};
+use serde::Serialize;
+
+use crate::console;
+use crate::model_options::ModelOptions;
+
+/// The arguments.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Show what a file of weights holds: configuration, filters, parameters, every tensor.
+    #[command(after_long_help = INSPECT_EXAMPLES)]
+    Inspect {
+        /// A .safetensors or PyTorch .pt file. Nothing in it is ever executed.
+        file: PathBuf,
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Convert weights to safetensors with their configuration inside.
+    #[command(after_long_help = CONVERT_EXAMPLES)]
+    Convert {
+        /// A PyTorch .pt file or a .safetensors file.
+        #[arg(value_name = "IN")]
+        input: PathBuf,
+        /// The file to write; must end in .safetensors.
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+        #[command(flatten)]
+        model: ModelOptions,
+    },
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  deeplpf weights inspect best.safetensors
+  deeplpf weights inspect deeplpf.pt --json | jq .config";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  deeplpf weights convert deeplpf.pt deeplpf.safetensors
+  deeplpf weights convert deeplpf.pt fixed.safetensors --fixes all";
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Inspect { file, json } => inspect(file, *json),
+        Command::Convert { input, output, model } => convert(input, output, model),
+    }
+}
+
+fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let checkpoint = Checkpoint::read(file)?;
+    // A file that fits no model is shown too: seeing why is what one inspects it for.
+    let model = checkpoint.model(None, DType::F32, &Device::Cpu);
+    let inspection = Inspection::new(&checkpoint, model.as_ref().ok())?;
+    if json {
+        console::print(&(serde_json::to_string_pretty(&inspection)? + "\n"))?;
+    } else {
+        console::print(&inspection.to_text()?)?;
+    }
+    model?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn convert(input: &Path, output: &Path, options: &ModelOptions) -> anyhow::Result<ExitCode> {
+    if output.extension().is_none_or(|extension| extension != "safetensors") {
+        bail!("{} does not end in .safetensors, the only format written", output.display());
+    }
+    if let (Ok(from), Ok(to)) = (input.canonicalize(), output.canonicalize())
+        && from == to
+    {
+        bail!("{} is the file to convert; choose another name for the result", output.display());
+    }
+    let checkpoint = Checkpoint::read(input)?;
+    let asked = options.configuration(&checkpoint);
+    let model = checkpoint.model(asked.as_ref(), DType::F32, &Device::Cpu)?;
+    write_safetensors(&model, output)?;
+    let config = model.config();
+    let dialect = serde_json::to_value(config.dialect)?;
+    console::print(&format!(
+        "{} parameters, dialect {}, fixes {}: {}\n",
+        model.parameters().count(),
+        dialect.as_str().unwrap_or_default(),
+        config.fixes,
+        output.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `inspect` shows; its JSON is this.
+#[derive(Serialize)]
+struct Inspection {
+    file: String,
+    format: &'static str,
+    /// Whether the file carries its configuration; if not, `config` is the release's.
+    config_in_file: bool,
+    config: ModelConfig,
+    /// Absent, with the two counts, where the tensors fit no model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filters: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<usize>,
+    /// Parameters the model stores but no output depends on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unused_parameters: Option<usize>,
+    tensors: Vec<TensorSummary>,
+}
+
+#[derive(Serialize)]
+struct TensorSummary {
+    name: String,
+    shape: Vec<usize>,
+    dtype: &'static str,
+    mean: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Inspection {
+    fn new(checkpoint: &Checkpoint, model: Option<&Model>) -> anyhow::Result<Self> {
+        let unused = |model: &Model| {
+            let parameters = model.parameters();
+            let size = |name| parameters.get(name).map_or(0, |variable| variable.elem_count());
+            model.unused_parameters().map(size).sum()
+        };
+        Ok(Self {
+            file: checkpoint.path.display().to_string(),
+            format: match checkpoint.format {
+                Format::Safetensors => "safetensors",
+                Format::PyTorch => "PyTorch",
+            },
+            config_in_file: checkpoint.config.is_some(),
+            config: checkpoint.resolve_config(None)?,
+            filters: model.map(Model::describe_filters),
+            parameters: model.map(|model| model.parameters().count()),
+            unused_parameters: model.map(unused),
+            tensors: summaries(checkpoint).context("the tensors cannot be summed up")?,
+        })
+    }
+
+    fn to_text(&self) -> anyhow::Result<String> {
+        let mut text = format!("{}: {}\n", self.file, self.format);
+        if let Some(filters) = &self.filters {
+            text += &format!("filters: {filters}\n");
+        }
+        if let (Some(parameters), Some(unused)) = (self.parameters, self.unused_parameters) {
+            text += &format!("parameters: {parameters}, of which {unused} are never used\n");
+        }
+        text += if self.config_in_file {
+            "\nconfiguration\n"
+        } else {
+            "\nconfiguration (the file carries none; this is the release's)\n"
+        };
+        let config = serde_json::to_value(&self.config)?;
+        for (key, value) in config.as_object().into_iter().flatten() {
+            text += &format!("  {key} = {value}\n");
+        }
+        let longest = self.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+        text += &format!(
+            "\n{:longest$}  {:>16}  {:>5} {:>11} {:>11} {:>11}\n",
+            "tensor", "shape", "type", "mean", "min", "max"
+        );
+        for TensorSummary { name, shape, dtype, mean, min, max } in &self.tensors {
+            let shape = shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+            text += &format!(
+                "{name:longest$}  {shape:>16}  {dtype:>5} {mean:>11.3e} {min:>11.3e} {max:>11.3e}\n"
+            );
+        }
+        Ok(text)
+    }
+}
+
+fn summaries(checkpoint: &Checkpoint) -> deeplpf_core::Result<Vec<TensorSummary>> {
+    let mut summaries = Vec::with_capacity(checkpoint.tensors.len());
+    for (name, tensor) in &checkpoint.tensors {
+        let mut summary = TensorSummary {
+            name: name.clone(),
+            shape: tensor.dims().to_vec(),
+            dtype: tensor.dtype().as_str(),
+            mean: 0.0,
+            min: 0.0,
+            max: 0.0,
+        };
+        if tensor.elem_count() > 0 {
+            let values = tensor.to_dtype(DType::F64)?;
+            summary.mean = values.mean_all()?.to_scalar()?;
+            summary.min = values.min_all()?.to_scalar()?;
+            summary.max = values.max_all()?.to_scalar()?;
+        }
+        summaries.push(summary);
+    }
+    Ok(summaries)
+}

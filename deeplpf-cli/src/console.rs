@@ -1,0 +1,55 @@
+//! What the user sees: results on stdout, errors and notes on stderr.
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::Context;
+
+/// Prints to stdout. A reader that has gone away (`| head`) is no error: files still get written.
+///
+/// # Errors
+/// Any other failure, e.g. stdout redirected to a full disk.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+/// Prints `error: ` and the error as one sentence to stderr.
+pub fn error(error: &anyhow::Error) {
+    to_stderr(&format!("error: {}", sentence(error)));
+}
+
+/// Prints `note: ` and a remark that changes nothing about the result to stderr.
+pub fn note(text: &str) {
+    to_stderr(&format!("note: {text}"));
+}
+
+fn to_stderr(line: &str) {
+    // There is nowhere left to say that stderr is closed.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// The chain of causes joined by colons, without causes that the message before already tells.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("no space").context("a.png was not written: no space");
+        assert_eq!(sentence(&error), "a.png was not written: no space");
+        assert_eq!(sentence(&error.context("b")), "b: a.png was not written: no space");
+    }
+}
