@@ -6,7 +6,7 @@ use ndarray::{ArrayView1, ArrayViewMut1};
 use crate::Real;
 
 /// Columns per tile. 64 `f32` are 256 bytes; all arrays of a stack with three instances of each
-/// filter take about 16 KiB, half of a common first-level cache.
+/// filter take about 18 KiB, half of a common first-level cache.
 pub(crate) const TILE: usize = 64;
 
 /// Independent sums per reduction, so that they can be one vector register or two.
