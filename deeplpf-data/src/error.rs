@@ -69,13 +69,23 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// A pixel layout that is refused rather than guessed at (CMYK, float, palette TIFF).
+    /// A pixel layout that is refused rather than guessed at (CMYK, float).
     #[error("{} has {layout} pixels, which are not supported; export it as 8 or 16 bit RGB or grey", path.display())]
     UnsupportedPixels {
         /// The file.
         path: PathBuf,
         /// What the pixels are.
         layout: String,
+    },
+    /// A feature of the format that the decoder does not have.
+    #[error("{} is a {format} picture of a kind that is not supported ({reason}); export it as 8 or 16 bit RGB or grey", path.display())]
+    UnsupportedFeature {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: SourceFormat,
+        /// What the decoder said.
+        reason: String,
     },
     /// The embedded ICC profile cannot be used, so the colours are unknown.
     #[error(

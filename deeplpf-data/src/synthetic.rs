@@ -54,12 +54,17 @@ impl Look {
     ///
     /// The filters get **half the input**: they add their result to the image they are given
     /// (Y = Y3 + Y1), so that with neutral parameters half the input becomes the input. This is what
-    /// a network's backbone has to learn as well. Computed in f64.
+    /// a network's backbone has to learn as well. A look without any filter keeps the input.
+    /// Computed in f64.
     ///
     /// # Errors
     /// [`DataError::Filters`] where the parameters do not fit the configuration or the input is no
     /// picture.
     pub fn apply(&self, input: ArrayView3<'_, f32>) -> Result<Array3<f32>, DataError> {
+        if !self.config.has_filters() {
+            self.stack()?;
+            return Ok(input.to_owned());
+        }
         let half = input.mapv(|v| f64::from(v) / 2.0);
         Ok(self.stack()?.apply(half.view())?.mapv(|v| v as f32))
     }

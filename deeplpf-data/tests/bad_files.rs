@@ -244,3 +244,19 @@ fn float_tiffs_are_refused() {
     let error = decode_bytes(&file, Path::new("x.tif")).expect_err("float");
     assert!(matches!(error, DataError::UnsupportedPixels { .. }), "{error}");
 }
+
+/// A TIFF of palette colours: a feature the decoder lacks.
+#[test]
+fn palette_tiffs_are_refused() {
+    let mut file = Source::new(1, 1, ExtendedColorType::L8).tiff(&[0]);
+    let ifd = u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize;
+    let entries = usize::from(u16::from_le_bytes([file[ifd], file[ifd + 1]]));
+    for at in (0..entries).map(|k| ifd + 2 + 12 * k) {
+        // Photometric interpretation 3 is a palette.
+        if u16::from_le_bytes([file[at], file[at + 1]]) == 262 {
+            file[at + 8] = 3;
+        }
+    }
+    let error = decode_bytes(&file, Path::new("x.tif")).expect_err("palette");
+    assert!(matches!(error, DataError::UnsupportedFeature { .. }), "{error}");
+}

@@ -31,9 +31,9 @@ fn check(name: &str, primaries: &Primaries, curve: Curve) {
         let mut worst = (0.0, [0; 3]);
         for (k, colour) in colours.iter().enumerate() {
             let expected = icc::to_srgb(primaries, curve, colour.map(|v| f64::from(v) / 65535.0));
-            for c in 0..3 {
+            for (c, expected) in expected.iter().enumerate() {
                 let found = f64::from(image.pixels[[c, k / 25, k % 25]]);
-                let difference = (found - expected[c]).abs();
+                let difference = (found - expected).abs();
                 if difference > worst.0 {
                     worst = (difference, *colour);
                 }
@@ -86,8 +86,8 @@ fn srgb_profiles_leave_values_exactly_alone() {
         let file = source.png(&bytes_of(&colours().concat()));
         let image = decode_bytes(&file, Path::new("srgb.png")).expect("decodes");
         for (k, colour) in colours().iter().enumerate() {
-            for c in 0..3 {
-                assert_eq!(image.pixels[[c, k / 25, k % 25]], f32::from(colour[c]) / 65535.0);
+            for (c, &level) in colour.iter().enumerate() {
+                assert_eq!(image.pixels[[c, k / 25, k % 25]], f32::from(level) / 65535.0);
             }
         }
     }
@@ -118,6 +118,34 @@ fn grey_pixels_with_an_rgb_profile_are_converted() {
     let expected = icc::to_srgb(&PRO_PHOTO, Curve::Gamma256(461), [128.0 / 255.0; 3]);
     for (c, expected) in expected.iter().enumerate() {
         assert!((f64::from(image.pixels[[c, 0, 0]]) - expected).abs() < TOLERANCE);
+    }
+}
+
+/// Profiles of tables, as scanners and some cameras have: the cube's corners, where no interpolation
+/// blurs the comparison.
+#[test]
+fn table_profiles_are_applied() {
+    let lab = |corner: [u8; 3]| {
+        let [r, g, b] = corner.map(f64::from);
+        [10.0 + 30.0 * r + 40.0 * g + 10.0 * b, 20.0 * (r - g), 20.0 * (g - b)]
+    };
+    let profile = icc::tables(lab);
+    for (layout, white) in [(ExtendedColorType::Rgb8, 255), (ExtendedColorType::Rgb16, 65535)] {
+        let source = Source { icc: Some(&profile), ..Source::new(8, 1, layout) };
+        let corners: Vec<[u8; 3]> = (0..8).map(|k| [k >> 2, k >> 1 & 1, k & 1]).collect();
+        let samples: Vec<u16> = corners.concat().iter().map(|&v| u16::from(v) * white).collect();
+        let samples = match layout {
+            ExtendedColorType::Rgb8 => samples.iter().map(|&v| v as u8).collect(),
+            _ => bytes_of(&samples),
+        };
+        let image = decode_bytes(&source.png(&samples), Path::new("scan.png")).expect("decodes");
+        for (x, corner) in corners.iter().enumerate() {
+            for (c, expected) in icc::lab_to_srgb(lab(*corner)).iter().enumerate() {
+                let found = f64::from(image.pixels[[c, 0, x]]);
+                // The engine's own tables: a quarter of an 8-bit level.
+                assert!((found - expected).abs() < 1e-3, "{corner:?} {c}: {found} {expected}");
+            }
+        }
     }
 }
 

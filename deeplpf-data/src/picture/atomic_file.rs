@@ -1,7 +1,7 @@
 //! Files that are either wholly there or not at all.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::DataError;
@@ -22,13 +22,22 @@ pub(crate) fn write_atomically(
     // Temporaries are private by default; the finished file should be as readable as any other.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder).map_err(|e| failed(e.into()))?;
+    let temporary = builder.tempfile_in(folder).map_err(|e| failed(plain(&e)))?;
     let (file, name) = temporary.into_parts();
     let mut writer = BufWriter::new(file);
     write(&mut writer)?;
     writer.flush().map_err(failed)?;
     writer.get_ref().sync_all().map_err(failed)?;
     name.persist(path).map_err(|e| failed(e.error))
+}
+
+/// The operating system's words without the temporary's name, which would only puzzle a reader.
+///
+/// `tempfile` appends the name to the message and keeps the kind.
+fn plain(error: &io::Error) -> io::Error {
+    let message = error.to_string();
+    let words = message.split(" at path ").next().unwrap_or(&message);
+    io::Error::new(error.kind(), words.to_owned())
 }
 
 #[cfg(test)]
@@ -80,6 +89,7 @@ mod tests {
             let error = write_atomically(&path, |_| Ok(())).expect_err("no such folder");
             assert!(matches!(error, DataError::Write { .. }), "{error}");
             assert!(error.to_string().contains("picture.png"), "{error}");
+            assert!(!error.to_string().contains("partial"), "{error}");
         }
         let taken = folder.path().join("taken");
         std::fs::create_dir(&taken).expect("folder");

@@ -278,7 +278,9 @@ fn decoder_error(
     let path = name.to_path_buf();
     match error {
         ImageError::Limits(_) => DataError::OutOfMemory { path },
-        ImageError::Unsupported(e) => DataError::UnsupportedPixels { path, layout: e.to_string() },
+        ImageError::Unsupported(e) => {
+            DataError::UnsupportedFeature { path, format, reason: e.to_string() }
+        }
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             DataError::Truncated { path, format }
         }

@@ -144,6 +144,41 @@ pub fn grey(curve: Curve) -> Vec<u8> {
     profile(b"GRAY", &[(b"wtpt", xyz_tag(D50)), (b"kTRC", curve.tag())])
 }
 
+/// A profile of tables: an identity grid of two points per axis to Lab (`mft2`), so that every corner
+/// of the RGB cube has the Lab colour given by `corner`, L in 0..=100, a and b in -128..=127.
+pub fn tables(corner: impl Fn([u8; 3]) -> [f64; 3]) -> Vec<u8> {
+    let mut tag = b"mft2\0\0\0\0\x03\x03\x02\0".to_vec();
+    for value in [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0] {
+        tag.extend(fixed(value));
+    }
+    // Two entries in each input and output curve.
+    tag.extend([0, 2, 0, 2]);
+    let straight = [0u8, 0, 0xFF, 0xFF].repeat(3);
+    tag.extend(&straight);
+    for k in 0..8u8 {
+        let [l, a, b] = corner([k >> 2, k >> 1 & 1, k & 1]);
+        // The legacy 16-bit encoding of ICC.1:2001: 100 is 0xFF00, and a, b are offset by 128.
+        for value in [l * 652.8, (a + 128.0) * 256.0, (b + 128.0) * 256.0] {
+            tag.extend((value.round() as u16).to_be_bytes());
+        }
+    }
+    tag.extend(&straight);
+    let mut file = profile(b"RGB ", &[(b"wtpt", xyz_tag(D50)), (b"A2B0", tag)]);
+    file[20..24].copy_from_slice(b"Lab ");
+    file
+}
+
+/// Lab (D50) to sRGB, clipped.
+pub fn lab_to_srgb([l, a, b]: [f64; 3]) -> [f64; 3] {
+    let fy = (l + 16.0) / 116.0;
+    let f = [fy + a / 500.0, fy, fy - b / 200.0];
+    let back = |f: f64| {
+        if f > 6.0 / 29.0 { f.powi(3) } else { 3.0 * (6.0f64 / 29.0).powi(2) * (f - 4.0 / 29.0) }
+    };
+    let xyz = [0, 1, 2].map(|k| D50[k] * back(f[k]));
+    multiply(&xyz_to_linear_srgb(), xyz).map(encode_srgb)
+}
+
 /// A profile that says CMYK.
 pub fn cmyk() -> Vec<u8> {
     profile(b"CMYK", &[(b"wtpt", xyz_tag(D50))])
