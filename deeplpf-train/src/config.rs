@@ -217,7 +217,8 @@ fn refuse_unknown(
                 let nearest = nearest_key(key, known);
                 return Err(error(&format!("{prefix}{key}"), format!("{prefix}{nearest}")));
             }
-            (Some(Value::Table(known)), Value::Table(table)) => {
+            // An empty table in the defaults is free-form: its reader checks it.
+            (Some(Value::Table(known)), Value::Table(table)) if !known.is_empty() => {
                 refuse_unknown(table, known, &format!("{prefix}{key}."), error)?;
             }
             _ => {}

@@ -1,2 +1,22 @@
+//! Recipes that repeat tables and ablations: several training runs, their evaluation on the same
+//! pairs, and the table, plots and report that lay them side by side.
+//!
+//! A recipe is a TOML file (see [`Recipe`]); those of this crate are built in ([`recipes`]).
+//! [`reproduce`] expands one into runs, skips what is finished and can be interrupted and called
+//! again. [`evaluate`] does the last part for one checkpoint.
 #![deny(missing_docs)]
-//! Crate.
+
+mod error;
+mod evaluation;
+mod outputs;
+mod recipe;
+mod reproduce;
+mod test_pairs;
+
+pub use error::ExperimentError;
+pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
+pub use recipe::{Recipe, RunSpec, recipes};
+pub use reproduce::{ReproduceSummary, reproduce};
+
+/// Result of this crate's functions.
+pub type Result<T> = std::result::Result<T, ExperimentError>;

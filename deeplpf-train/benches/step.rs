@@ -1,0 +1,46 @@
+//! The whole training step and the forward pass of the release's model, batch 1, f32.
+//!
+//! `cargo bench -p deeplpf-train`
+
+use candle_core::{DType, Device, Tensor};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use deeplpf_core::{Initialisation, LossConfig, Mode, Model, ModelConfig};
+use deeplpf_train::{Adam, AdamConfig, Batch, Trainer};
+
+fn image(height: usize, width: usize, phase: f32) -> Tensor {
+    let values: Vec<f32> =
+        (0..3 * height * width).map(|i| 0.5 + 0.4 * (i as f32 * 0.013 + phase).sin()).collect();
+    Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu).unwrap()
+}
+
+fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("network");
+    group.sample_size(10);
+    for (height, width) in [(128, 192), (341, 512)] {
+        let size = format!("{height}x{width}");
+        let config = ModelConfig::default();
+        let model =
+            Model::new(&config, Initialisation::Identity, 1, DType::F32, &Device::Cpu).unwrap();
+        let batch = Batch {
+            ids: vec!["bench".into()],
+            input: image(height, width, 0.0),
+            target: image(height, width, 0.3),
+        };
+        group.bench_function(BenchmarkId::new("forward", &size), |bencher| {
+            bencher.iter(|| model.forward(&batch.input, Mode::Evaluate).unwrap());
+        });
+        let mut trainer = Trainer {
+            model: model.clone(),
+            adam: Adam::new(AdamConfig::default()),
+            loss: LossConfig::default(),
+            seed: 1,
+        };
+        group.bench_function(BenchmarkId::new("step", &size), |bencher| {
+            bencher.iter(|| trainer.step(&batch, 0).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(step, benches);
+criterion_main!(step);

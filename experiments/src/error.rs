@@ -1,0 +1,73 @@
+//! What can go wrong in an experiment.
+
+use std::path::PathBuf;
+
+/// Errors of recipes and evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// The network or a checkpoint.
+    #[error(transparent)]
+    Core(#[from] deeplpf_core::CoreError),
+    /// The photographs.
+    #[error(transparent)]
+    Data(#[from] deeplpf_data::DataError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] deeplpf_train::TrainError),
+    /// Metrics, tables or plots.
+    #[error(transparent)]
+    Eval(#[from] deeplpf_eval::EvalError),
+    /// A run of a recipe that failed; finished runs are kept.
+    #[error("run `{run}`: {source}")]
+    Run {
+        /// The run's name.
+        run: String,
+        /// Why.
+        source: Box<ExperimentError>,
+    },
+    /// A recipe that neither is built in nor exists as a file.
+    #[error("no recipe `{name}`; did you mean `{nearest}`? Built in: {known}. Or give the path of a TOML file")]
+    UnknownRecipe {
+        /// As given.
+        name: String,
+        /// The closest built-in name.
+        nearest: String,
+        /// All built-in names.
+        known: String,
+    },
+    /// A recipe that cannot be used.
+    #[error("recipe {recipe}: {reason}")]
+    Recipe {
+        /// Name or path.
+        recipe: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Photographs of an evaluation that could not be used; no average is taken over the others.
+    #[error("{} of {total} photographs could not be evaluated: {}", .failures.len(), .failures.join("; "))]
+    Photographs {
+        /// How many there are.
+        total: usize,
+        /// One sentence per failure.
+        failures: Vec<String>,
+    },
+    /// A file that cannot be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// "read", "create", ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl ExperimentError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+}

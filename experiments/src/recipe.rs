@@ -1,0 +1,209 @@
+//! Recipes: which runs, from what configuration, judged on what.
+
+use std::{fs, path::Path};
+
+use deeplpf_train::{TrainConfig, config::parse};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::{ExperimentError, Result};
+
+/// Name and text of the recipes in this crate.
+const BUILT_IN: &[(&str, &str)] = &[("sample", include_str!("../recipes/sample.toml"))];
+
+/// Several training runs compared on the same pairs.
+///
+/// ```toml
+/// title = "Filter ablation"
+/// description = "One sentence."
+/// shown = "full"              # the run whose pictures are shown
+///
+/// [test]
+/// data = "sample"             # or a paired folder
+/// list = ""                   # ids of the test pairs; empty: all
+///
+/// [base]                      # keys of a training configuration, shared by all runs
+/// epochs = 60
+///
+/// [[run]]
+/// name = "full"               # also the run's folder
+/// label = "all three filters" # in tables and plots
+/// set = { model = { elliptical = 0 } }   # on top of `base`
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Title of table, plots and report.
+    pub title: String,
+    /// What it shows, in a sentence.
+    pub description: String,
+    /// Name of the run whose pictures are shown.
+    pub shown: String,
+    /// What the runs are judged on.
+    pub test: TestSpec,
+    /// Keys of [`TrainConfig`] shared by all runs.
+    pub base: Table,
+    /// The runs, in the order of the table.
+    pub run: Vec<RunSpec>,
+}
+
+/// The pairs the runs are judged on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TestSpec {
+    /// `sample`, or a paired folder.
+    pub data: String,
+    /// List of ids; empty: all pairs of the folder.
+    pub list: String,
+}
+
+/// One run of a recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSpec {
+    /// Short name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Name in tables and plots.
+    pub label: String,
+    /// Keys of [`TrainConfig`] on top of the recipe's `base`.
+    pub set: Table,
+}
+
+/// Name and description of the built-in recipes.
+///
+/// # Errors
+/// A built-in recipe that does not parse, which a test excludes.
+pub fn recipes() -> Result<Vec<(&'static str, String)>> {
+    BUILT_IN
+        .iter()
+        .map(|(name, text)| Ok((*name, Recipe::parse(text, name)?.description)))
+        .collect()
+}
+
+impl Recipe {
+    /// The built-in recipe of that name, or the file of that path.
+    ///
+    /// # Errors
+    /// [`ExperimentError::UnknownRecipe`], or a file that is not a recipe.
+    pub fn find(name_or_path: &str) -> Result<Self> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(text, name);
+        }
+        let path = Path::new(name_or_path);
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = fs::read_to_string(path).map_err(ExperimentError::io("read", path))?;
+            return Self::parse(&text, name_or_path);
+        }
+        let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        let nearest = names
+            .iter()
+            .min_by_key(|name| strsim::damerau_levenshtein(name, name_or_path))
+            .unwrap_or(&"");
+        Err(ExperimentError::UnknownRecipe {
+            name: name_or_path.into(),
+            nearest: nearest.to_string(),
+            known: names.join(", "),
+        })
+    }
+
+    /// Reads a recipe and checks every run's configuration.
+    ///
+    /// # Errors
+    /// Unknown keys (with the nearest one), runs without or with equal names, values out of range.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let recipe: Self = parse(text, name, &[])?;
+        let refuse = |reason: String| {
+            Err(ExperimentError::Recipe { recipe: name.into(), reason })
+        };
+        if recipe.run.is_empty() {
+            return refuse("it has no [[run]]".into());
+        }
+        for (index, run) in recipe.run.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if run.name.is_empty() || !run.name.chars().all(plain) {
+                return refuse(format!(
+                    "run {}: `name` must be letters, digits, - and _, not `{}`",
+                    index + 1,
+                    run.name
+                ));
+            }
+            if recipe.run[..index].iter().any(|other| other.name == run.name) {
+                return refuse(format!("two runs are called `{}`", run.name));
+            }
+            recipe.train_config(run, name)?;
+        }
+        if !recipe.run.iter().any(|run| run.name == recipe.shown) {
+            return refuse(format!("shown = \"{}\" is not the name of a run", recipe.shown));
+        }
+        Ok(recipe)
+    }
+
+    /// The training configuration of one run.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn train_config(&self, run: &RunSpec, name: &str) -> Result<TrainConfig> {
+        let mut table = self.base.clone();
+        merge(&mut table, &run.set);
+        let source = format!("recipe {name}, run {}", run.name);
+        let config: TrainConfig = parse(&table.to_string(), &source, &[])?;
+        config.validate(&source)?;
+        Ok(config)
+    }
+}
+
+fn merge(base: &mut Table, over: &Table) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "
+        shown = \"b\"
+        [test]
+        data = \"sample\"
+        [base]
+        epochs = 3
+        model = { graduated = 1, elliptical = 2 }
+        [[run]]
+        name = \"a\"
+        set = { model = { graduated = 0 } }
+        [[run]]
+        name = \"b\"
+    ";
+
+    #[test]
+    fn runs_are_the_base_with_their_own_keys_on_top() {
+        let recipe = Recipe::parse(TEXT, "test").unwrap();
+        let config = recipe.train_config(&recipe.run[0], "test").unwrap();
+        assert_eq!((config.epochs, config.model.graduated, config.model.elliptical), (3, 0, 2));
+    }
+
+    #[test]
+    fn built_in_recipes_are_valid() {
+        assert!(recipes().unwrap().iter().all(|(_, description)| !description.is_empty()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| Recipe::parse(text, "test").unwrap_err().to_string();
+        let changed = |from: &str, to: &str| error(&TEXT.replace(from, to));
+        assert!(changed("epochs", "epoch").contains("did you mean `epochs`?"));
+        assert!(changed("graduated = 0", "graduate = 0").contains("did you mean `model.graduated`?"));
+        assert!(changed("[test]", "[tests]").contains("did you mean `test`?"));
+        assert!(changed("name = \"b\"", "name = \"a\"").contains("two runs are called `a`"));
+        assert!(changed("name = \"b\"", "name = \"../b\"").contains("`name` must be"));
+        assert!(changed("shown = \"b\"", "shown = \"c\"").contains("shown"));
+        let unknown = Recipe::find("sampel").unwrap_err().to_string();
+        assert!(unknown.contains("did you mean `sample`?"), "{unknown}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Running a recipe.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use deeplpf_core::Enhancer;
+use deeplpf_train::{RunFolder, train};
+
+use crate::{
+    ExperimentError, Recipe, Result, RunSpec,
+    evaluation::{Evaluated, load_enhancer, score_pairs},
+    outputs::{Judged, Outputs, Sheet, TrainingCurve},
+    test_pairs::{TestPairs, test_pairs},
+};
+
+/// Where a recipe's results are.
+#[derive(Clone, Debug)]
+pub struct ReproduceSummary {
+    /// The table as Markdown.
+    pub table: String,
+    /// The folder.
+    pub out: PathBuf,
+}
+
+impl fmt::Display for ReproduceSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.table)?;
+        write!(f, "Open {}", self.out.join("report.html").display())
+    }
+}
+
+/// One trained and judged run.
+struct Finished<'a> {
+    spec: &'a RunSpec,
+    evaluated: Evaluated,
+    parameters: usize,
+    curve: TrainingCurve,
+}
+
+/// Trains every run of the recipe (built-in name or path) that is not finished, evaluates all on
+/// the same pairs, and writes table, plots, contact sheet and report into `out` (by default
+/// `runs/<recipe>`). Interrupt it at any time; called again it goes on where it was. `announce` is
+/// given one sentence at a time for the user.
+///
+/// # Errors
+/// A recipe that is not valid, an output folder that holds another recipe's runs, or a run that
+/// fails (named; finished runs are kept).
+pub fn reproduce(
+    recipe: &str,
+    out: Option<&Path>,
+    announce: &mut dyn FnMut(&str),
+) -> Result<ReproduceSummary> {
+    let name = recipe;
+    let recipe = Recipe::find(name)?;
+    let stem = Path::new(name).file_stem().unwrap_or_default();
+    let out = out.map_or_else(|| Path::new("runs").join(stem), Path::to_path_buf);
+    let list = (!recipe.test.list.is_empty()).then(|| Path::new(&recipe.test.list));
+    let tested = test_pairs(&recipe.test.data, list)?;
+    fs::create_dir_all(&out).map_err(ExperimentError::io("create", &out))?;
+
+    let mut finished = Vec::new();
+    for (index, spec) in recipe.run.iter().enumerate() {
+        let place = format!("run {} of {}: {}", index + 1, recipe.run.len(), spec.label);
+        let run = train_and_judge(&recipe, name, spec, &out, &tested, &place, announce)
+            .map_err(|source| ExperimentError::Run {
+                run: spec.name.clone(),
+                source: Box::new(source),
+            })?;
+        finished.push(run);
+    }
+    let table = write_outputs(&recipe, &tested, &finished, &out)?;
+    Ok(ReproduceSummary { table, out })
+}
+
+fn train_and_judge<'a>(
+    recipe: &Recipe,
+    name: &str,
+    spec: &'a RunSpec,
+    out: &Path,
+    tested: &TestPairs,
+    place: &str,
+    announce: &mut dyn FnMut(&str),
+) -> Result<Finished<'a>> {
+    let mut config = recipe.train_config(spec, name)?;
+    config.run = out.join("runs").join(&spec.name);
+    let folder = RunFolder::new(&config.run);
+    let before = if folder.metrics().exists() { folder.records()?.len() as u64 } else { 0 };
+    if before < config.epochs {
+        announce(&match before {
+            0 => format!("{place}, {} epochs", config.epochs),
+            _ => format!("{place}, continued after epoch {before} of {}", config.epochs),
+        });
+    } else {
+        announce(&format!("{place}, already trained"));
+    }
+    let started = Instant::now();
+    train(&config, true)?;
+    if before < config.epochs {
+        announce(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
+    }
+    let enhancer: Enhancer = load_enhancer(&folder.best(), None, &config.device)?;
+    let evaluated = score_pairs(&enhancer, &tested.pairs)?;
+    evaluated.scores.write_json(&config.run.join("evaluation.json"))?;
+    let records = folder.records()?;
+    let epoch = |epoch: u64| epoch as f64;
+    let curve = TrainingCurve {
+        label: spec.label.clone(),
+        loss: records.iter().map(|r| (epoch(r.epoch), r.loss)).collect(),
+        valid_psnr: records
+            .iter()
+            .filter_map(|r| Some((epoch(r.epoch), r.valid_psnr?)))
+            .collect(),
+    };
+    let parameters = enhancer.model().parameters().count();
+    Ok(Finished { spec, evaluated, parameters, curve })
+}
+
+fn write_outputs(
+    recipe: &Recipe,
+    tested: &TestPairs,
+    finished: &[Finished<'_>],
+    out: &Path,
+) -> Result<String> {
+    // The recipe was checked to name one of its runs.
+    let Some(shown) = finished.iter().find(|run| run.spec.name == recipe.shown) else {
+        return Err(ExperimentError::Recipe {
+            recipe: recipe.title.clone(),
+            reason: format!("shown = \"{}\" is not the name of a run", recipe.shown),
+        });
+    };
+    let mut judged = vec![Judged {
+        label: "input, unchanged".into(),
+        scores: &shown.evaluated.input_scores,
+    }];
+    judged.extend(
+        finished
+            .iter()
+            .map(|run| Judged { label: run.spec.label.clone(), scores: &run.evaluated.scores }),
+    );
+    let mut facts = vec![("Recipe".to_string(), recipe.description.clone())];
+    facts.extend(finished.iter().map(|run| {
+        let steps = run.curve.loss.len();
+        (run.spec.label.clone(), format!("{} parameters, {steps} epochs", run.parameters))
+    }));
+    let outputs = Outputs {
+        title: recipe.title.clone(),
+        tested,
+        notes: vec![recipe.description.clone()],
+        facts,
+        judged,
+        curves: finished
+            .iter()
+            .map(|run| TrainingCurve {
+                label: run.curve.label.clone(),
+                loss: run.curve.loss.clone(),
+                valid_psnr: run.curve.valid_psnr.clone(),
+            })
+            .collect(),
+        sheet: Sheet {
+            label: shown.spec.label.clone(),
+            outputs: &shown.evaluated.outputs,
+            scores: &shown.evaluated.scores,
+        },
+    };
+    outputs.write(out)
+}

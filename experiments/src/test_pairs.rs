@@ -1,0 +1,46 @@
+//! The pairs a model is judged by.
+
+use std::path::Path;
+
+use deeplpf_data::{Pair, PairedFolder, sample, split::select};
+use deeplpf_train::PairSource;
+
+use crate::Result;
+
+/// Pairs and the words that name them in a caption.
+pub(crate) struct TestPairs {
+    pub pairs: PairSource,
+    /// E.g. `embedded sample set`.
+    pub protocol: String,
+    /// E.g. `test`.
+    pub split: String,
+}
+
+/// The test part of the sample set for `sample`; else all pairs of a folder, or those in `list`.
+pub(crate) fn test_pairs(source: &str, list: Option<&Path>) -> Result<TestPairs> {
+    if source == "sample" {
+        let split = sample::split()?;
+        let pairs: Vec<Pair> =
+            sample::pairs()?.into_iter().filter(|pair| split.test.contains(&pair.id)).collect();
+        return Ok(TestPairs {
+            pairs: PairSource::Memory(pairs),
+            protocol: "embedded sample set (one known look, synthetic targets)".into(),
+            split: "test".into(),
+        });
+    }
+    let folder = PairedFolder::open(source)?;
+    folder.require_complete()?;
+    let (paths, split) = match list {
+        Some(list) => (select(&folder, list)?, format!("ids of {}", file_name(list))),
+        None => (folder.pairs.clone(), "all pairs".into()),
+    };
+    Ok(TestPairs {
+        pairs: PairSource::Files(paths),
+        protocol: format!("paired folder {}", file_name(Path::new(source))),
+        split,
+    })
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
