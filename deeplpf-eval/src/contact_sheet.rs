@@ -7,8 +7,8 @@ use image::{Rgb, RgbImage};
 use ndarray::{Array3, ArrayView3};
 
 use crate::atomic_file;
-use crate::error::{EvalError, Result};
-use crate::image_encoding::{thumbnail, to_png};
+use crate::error::{EvalError, Result, Size};
+use crate::image_encoding::{thumbnail, thumbnail_size, to_png};
 use crate::metrics::psnr;
 use crate::typeface::{TextStyle, Weight};
 
@@ -22,6 +22,9 @@ const CAPTION_HEIGHT: u32 = 50;
 const HEADING_HEIGHT: u32 = 36;
 const TITLE_HEIGHT: u32 = 44;
 
+/// Most pixels of a sheet: 0.6 GB while it is drawn.
+const MAXIMUM_PIXELS: usize = 200_000_000;
+
 const PAPER: [u8; 3] = [255; 3];
 const INK: [u8; 3] = [0x1f, 0x23, 0x28];
 const MUTED: [u8; 3] = [0x59, 0x63, 0x6e];
@@ -32,8 +35,8 @@ const CAPTION: TextStyle = TextStyle { weight: Weight::Regular, size: 17.0, colo
 
 /// A sheet of pictures: every row has one picture per column.
 ///
-/// Rows are laid out one after the other; the whole sheet is one bitmap, so a few dozen
-/// photographs make a sensible sheet.
+/// The whole sheet is one bitmap: a few dozen photographs make a sensible one, and more than
+/// 200 megapixels are refused.
 #[derive(Clone, Debug)]
 pub struct ContactSheet {
     /// Title; none where empty.
@@ -102,7 +105,7 @@ impl ContactSheet {
     ///
     /// # Errors
     /// [`EvalError::NothingToShow`] without rows or columns, [`EvalError::LengthMismatch`] for a
-    /// row of another number of pictures, [`EvalError::NotRgb`].
+    /// row of another number of pictures, [`EvalError::NotRgb`], [`EvalError::SheetTooLarge`].
     pub fn to_png(&self) -> Result<Vec<u8>> {
         to_png(&self.draw()?)
     }
@@ -116,22 +119,26 @@ impl ContactSheet {
     }
 
     fn draw(&self) -> Result<RgbImage> {
-        let rows = self.thumbnails()?;
+        let sizes = self.sizes()?;
         let column_width = |column: usize| {
-            let widest = rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+            let widest = sizes.iter().map(|row| row[column].0).max().unwrap_or(0);
             let heading = HEADING.width(&self.columns[column]).ceil() as u32;
             // A heading may widen its column, up to the size pictures may have.
             widest.max(heading.min(self.long_edge))
         };
         let widths: Vec<u32> = (0..self.columns.len()).map(column_width).collect();
         let heights: Vec<u32> =
-            rows.iter().map(|row| row.iter().map(|p| p.height()).max().unwrap_or(0)).collect();
+            sizes.iter().map(|row| row.iter().map(|size| size.1).max().unwrap_or(0)).collect();
         let title_height = if self.title.is_empty() { 0 } else { TITLE_HEIGHT };
         let width = 2 * MARGIN + widths.iter().sum::<u32>() + GUTTER * (widths.len() as u32 - 1);
         let height = 2 * MARGIN
             + title_height
             + HEADING_HEIGHT
             + heights.iter().map(|height| NAME_HEIGHT + height + CAPTION_HEIGHT).sum::<u32>();
+        let size = Size { width: width as usize, height: height as usize };
+        if size.width.saturating_mul(size.height) > MAXIMUM_PIXELS {
+            return Err(EvalError::SheetTooLarge { size, maximum: MAXIMUM_PIXELS });
+        }
         let mut sheet = RgbImage::from_pixel(width, height, Rgb(PAPER));
 
         let mut y = MARGIN;
@@ -145,14 +152,13 @@ impl ContactSheet {
             HEADING.draw(&mut sheet, &heading, f64::from(x), f64::from(y + 20));
         }
         y += HEADING_HEIGHT;
-        for ((row, pictures), height) in self.rows.iter().zip(&rows).zip(&heights) {
+        for (row, height) in self.rows.iter().zip(&heights) {
             let name = NAME.fitted(&row.id, f64::from(width - 2 * MARGIN));
             NAME.draw(&mut sheet, &name, f64::from(MARGIN), f64::from(y + 16));
             y += NAME_HEIGHT;
-            for ((x, picture), (cell, width)) in
-                lefts(&widths).zip(pictures).zip(row.cells.iter().zip(&widths))
-            {
-                imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+            for (x, (cell, width)) in lefts(&widths).zip(row.cells.iter().zip(&widths)) {
+                let picture = thumbnail(cell.image.view(), self.long_edge)?;
+                imageops::replace(&mut sheet, &picture, i64::from(x), i64::from(y));
                 let caption = CAPTION.fitted(&cell.caption, f64::from(*width));
                 let baseline = y + picture.height() + 22;
                 CAPTION.draw(&mut sheet, &caption, f64::from(x), f64::from(baseline));
@@ -162,7 +168,8 @@ impl ContactSheet {
         Ok(sheet)
     }
 
-    fn thumbnails(&self) -> Result<Vec<Vec<RgbImage>>> {
+    /// Columns and rows of every picture on the sheet.
+    fn sizes(&self) -> Result<Vec<Vec<(u32, u32)>>> {
         if self.rows.is_empty() || self.columns.is_empty() {
             let what = format!("the contact sheet `{}`", self.title);
             return Err(EvalError::NothingToShow { what, reason: "it has no pictures".into() });
@@ -177,7 +184,7 @@ impl ContactSheet {
                         found: row.cells.len(),
                     });
                 }
-                row.cells.iter().map(|c| thumbnail(c.image.view(), self.long_edge)).collect()
+                row.cells.iter().map(|c| thumbnail_size(c.image.view(), self.long_edge)).collect()
             })
             .collect()
     }
@@ -227,5 +234,9 @@ mod tests {
         assert!(matches!(sheet.to_png(), Err(EvalError::NothingToShow { .. })));
         sheet.rows.push(SheetRow { id: "x".into(), cells: Vec::new() });
         assert!(matches!(sheet.to_png(), Err(EvalError::LengthMismatch { .. })));
+        let image = Array3::<f32>::zeros((3, 400, 400));
+        let row = SheetRow::against_target("x", image.view(), &[], image.view()).unwrap();
+        sheet.rows = vec![row; 500];
+        assert!(matches!(sheet.to_png(), Err(EvalError::SheetTooLarge { .. })));
     }
 }

@@ -28,6 +28,8 @@ pub enum Role {
     Prediction,
     /// The image it is compared with.
     Target,
+    /// A picture to be shown, not compared.
+    Picture,
 }
 
 impl fmt::Display for Role {
@@ -35,6 +37,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Role::Prediction => "prediction",
             Role::Target => "target",
+            Role::Picture => "picture",
         })
     }
 }
@@ -205,6 +208,17 @@ pub enum EvalError {
         what: String,
         /// What is missing.
         reason: String,
+    },
+    /// A contact sheet would not fit in memory.
+    #[error(
+        "the contact sheet would be {size} pixels, more than {maximum} in all: \
+         give it fewer rows or smaller pictures"
+    )]
+    SheetTooLarge {
+        /// Size the sheet would have.
+        size: Size,
+        /// Most pixels a sheet may have.
+        maximum: usize,
     },
     /// A plot could not be drawn.
     #[error("cannot draw {what}: {reason}")]

@@ -10,20 +10,39 @@ use ndarray::ArrayView3;
 
 use crate::error::{EvalError, Result, Role, Size};
 
-/// The picture at 8 bit, rounded, no side longer than `long_edge`; small ones stay as they are.
+/// Columns and rows of the thumbnail of a picture, `3 x H x W`: no side longer than `long_edge`,
+/// small pictures as they are.
+pub(crate) fn thumbnail_size(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<(u32, u32)> {
+    let (columns, rows) = picture_size(pixels)?;
+    let longest = columns.max(rows);
+    if longest <= long_edge {
+        return Ok((columns, rows));
+    }
+    let scaled = |side: u32| {
+        ((f64::from(side) * f64::from(long_edge) / f64::from(longest)).round() as u32).max(1)
+    };
+    Ok((scaled(columns), scaled(rows)))
+}
+
+/// Columns and rows of a picture, `3 x H x W`.
+fn picture_size(pixels: ArrayView3<'_, f32>) -> Result<(u32, u32)> {
+    let (channels, height, width) = pixels.dim();
+    match (channels, u32::try_from(width), u32::try_from(height)) {
+        (3, Ok(columns @ 1..), Ok(rows @ 1..)) => Ok((columns, rows)),
+        _ => {
+            let size = Size { width, height };
+            Err(EvalError::NotRgb { role: Role::Picture, channels, size })
+        }
+    }
+}
+
+/// The picture at 8 bit, rounded, in its [`thumbnail_size`].
 ///
 /// Reads planar RGB, `3 x H x W`; values are clamped to \[0, 1\] before they are averaged, NaN
 /// becomes black.
 pub(crate) fn thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<RgbImage> {
-    let (channels, height, width) = pixels.dim();
-    let size = Size { width, height };
-    let not_rgb = EvalError::NotRgb { role: Role::Prediction, channels, size };
-    let (Ok(columns), Ok(rows)) = (u32::try_from(width), u32::try_from(height)) else {
-        return Err(not_rgb);
-    };
-    if channels != 3 || columns == 0 || rows == 0 {
-        return Err(not_rgb);
-    }
+    let (columns, rows) = picture_size(pixels)?;
+    let (small_columns, small_rows) = thumbnail_size(pixels, long_edge)?;
     let value = |channel, x: u32, y: u32| {
         let value = pixels[[channel, y as usize, x as usize]];
         if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
@@ -31,14 +50,10 @@ pub(crate) fn thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<R
     let float = Rgb32FImage::from_fn(columns, rows, |x, y| {
         Rgb([value(0, x, y), value(1, x, y), value(2, x, y)])
     });
-    let longest = columns.max(rows);
-    let float = if longest > long_edge {
-        let scaled = |side: u32| {
-            ((f64::from(side) * f64::from(long_edge) / f64::from(longest)).round() as u32).max(1)
-        };
-        imageops::resize(&float, scaled(columns), scaled(rows), FilterType::Lanczos3)
-    } else {
+    let float = if (small_columns, small_rows) == (columns, rows) {
         float
+    } else {
+        imageops::resize(&float, small_columns, small_rows, FilterType::Lanczos3)
     };
     Ok(RgbImage::from_fn(float.width(), float.height(), |x, y| {
         Rgb(float.get_pixel(x, y).0.map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8))

@@ -5,7 +5,6 @@
 use rayon::prelude::*;
 
 use super::ImagePair;
-use super::image_pair::displayed;
 
 /// Linear sRGB to XYZ (IEC 61966-2-1), rows X, Y, Z.
 const XYZ_FROM_RGB: [[f64; 3]; 3] = [
@@ -27,11 +26,8 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// From sRGB-encoded values in \[0, 1\].
-    pub fn from_srgb(rgb: [f64; 3]) -> Self {
-        let linear = rgb.map(|value| {
-            if value > 0.04045 { ((value + 0.055) / 1.055).powf(2.4) } else { value / 12.92 }
-        });
+    /// From linear values in \[0, 1\].
+    pub fn from_linear(linear: [f64; 3]) -> Self {
         let [fx, fy, fz] = std::array::from_fn(|i| {
             let row = XYZ_FROM_RGB[i];
             let relative =
@@ -43,6 +39,33 @@ impl Lab {
     }
 }
 
+/// The sRGB transfer curve, with the values of 8-bit files at hand: `powf` is most of the time of
+/// a colour difference otherwise. Both ways give the same bits.
+struct Curve {
+    levels: [f64; 256],
+}
+
+impl Curve {
+    fn new() -> Self {
+        Self { levels: std::array::from_fn(|level| linear(f64::from(level as f32 / 255.0))) }
+    }
+
+    /// Linear light of an sRGB-encoded value; clamped to \[0, 1\] first.
+    fn linear(&self, value: f32) -> f64 {
+        let value = value.clamp(0.0, 1.0);
+        let level = (value * 255.0 + 0.5) as u8;
+        if f32::from(level) / 255.0 == value {
+            self.levels[usize::from(level)]
+        } else {
+            linear(f64::from(value))
+        }
+    }
+}
+
+fn linear(value: f64) -> f64 {
+    if value > 0.04045 { ((value + 0.055) / 1.055).powf(2.4) } else { value / 12.92 }
+}
+
 /// The mean over all pixels of a colour difference `difference(target, prediction)`.
 pub(super) fn mean_difference(
     pair: &ImagePair<'_>,
@@ -50,13 +73,14 @@ pub(super) fn mean_difference(
 ) -> f64 {
     let channels = [pair.channel(0), pair.channel(1), pair.channel(2)];
     let pixels = channels[0].0.len();
+    let curve = &Curve::new();
     let sums: Vec<f64> = (0..pixels.div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
             (block * BLOCK..((block + 1) * BLOCK).min(pixels))
                 .map(|i| {
-                    let prediction = Lab::from_srgb(channels.map(|(p, _)| displayed(p[i])));
-                    let target = Lab::from_srgb(channels.map(|(_, t)| displayed(t[i])));
+                    let prediction = Lab::from_linear(channels.map(|(p, _)| curve.linear(p[i])));
+                    let target = Lab::from_linear(channels.map(|(_, t)| curve.linear(t[i])));
                     difference(target, prediction)
                 })
                 .sum()
@@ -71,6 +95,16 @@ mod tests {
     use approx::assert_abs_diff_eq;
 
     #[test]
+    fn levels_at_hand_are_those_computed() {
+        let curve = Curve::new();
+        for i in 0..=25_500 {
+            let value = i as f32 / 25_500.0;
+            assert_eq!(curve.linear(value).to_bits(), linear(f64::from(value)).to_bits());
+        }
+        assert_eq!((curve.linear(-0.5), curve.linear(1.5)), (0.0, 1.0));
+    }
+
+    #[test]
     fn black_white_and_primaries_are_where_the_tables_say() {
         // B. Lindbloom's calculator (sRGB, D65): the two decimals that all tables share.
         for (rgb, [l, a, b]) in [
@@ -80,7 +114,7 @@ mod tests {
             ([0.0, 1.0, 0.0], [87.73, -86.18, 83.18]),
             ([0.0, 0.0, 1.0], [32.30, 79.19, -107.86]),
         ] {
-            let lab = Lab::from_srgb(rgb);
+            let lab = Lab::from_linear(rgb.map(linear));
             assert_abs_diff_eq!(lab.l, l, epsilon = 0.02);
             assert_abs_diff_eq!(lab.a, a, epsilon = 0.02);
             assert_abs_diff_eq!(lab.b, b, epsilon = 0.02);

@@ -42,7 +42,7 @@ impl Axis {
             .filter(|(_, value)| (low..=high).contains(value))
             .map(|(decade, value)| {
                 let decimals = usize::try_from(-decade).unwrap_or(0);
-                let label = if decade < -4 || decade > 5 {
+                let label = if !(-4..=5).contains(&decade) {
                     format!("{value:.0e}")
                 } else {
                     thousands(&format!("{value:.decimals$}"))

@@ -162,7 +162,7 @@ impl Plot for Bars {
             let value = self.value_text(bar);
             let start = text_from + 8.0;
             // No grid line through the number.
-            let behind = [(start - 3.0, y - half), (start + style.width(&value) + 3.0, y + half)];
+            let behind = [(start - 3.0, y - 9.0), (start + style.width(&value) + 3.0, y + 9.0)];
             surface.rectangle(behind, WHITE)?;
             surface.text(&value, (start, y), Anchor::Start, style)?;
         }
