@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum CoreError {
     /// A tensor operation failed inside candle.
     #[error("tensor operation failed: {0}")]
-    Candle(#[from] candle_core::Error),
+    Candle(#[source] candle_core::Error),
     /// The filters refused their input.
     #[error(transparent)]
     Filters(#[from] deeplpf_filters::Error),
@@ -96,6 +96,17 @@ pub enum CoreError {
         /// Why, and what to do.
         reason: String,
     },
+}
+
+impl From<candle_core::Error> for CoreError {
+    /// Leaves out candle's backtrace (there where `RUST_BACKTRACE` is set), which its message
+    /// would carry into a user's sentence.
+    fn from(error: candle_core::Error) -> Self {
+        match error {
+            candle_core::Error::WithBacktrace { inner, .. } => (*inner).into(),
+            other => Self::Candle(other),
+        }
+    }
 }
 
 impl CoreError {
