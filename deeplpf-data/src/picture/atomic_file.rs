@@ -1,7 +1,7 @@
 //! Files that are either wholly there or not at all.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::DataError;
@@ -10,7 +10,7 @@ use crate::DataError;
 /// When anything fails the temporary is removed and a file that was there before stays as it was.
 pub(crate) fn write_atomically(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), DataError>,
+    write: impl FnOnce(&mut BufWriter<Recorder>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let failed = |e| DataError::write(path, e);
     let folder = match path.parent() {
@@ -24,11 +24,64 @@ pub(crate) fn write_atomically(
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = builder.tempfile_in(folder).map_err(|e| failed(plain(&e)))?;
     let (file, name) = temporary.into_parts();
-    let mut writer = BufWriter::new(file);
-    write(&mut writer)?;
-    writer.flush().map_err(failed)?;
-    writer.get_ref().sync_all().map_err(failed)?;
+    write_through(file, path, write)?;
     name.persist(path).map_err(|e| failed(e.error))
+}
+
+/// Writes to an open file and flushes it to disk.
+fn write_through(
+    file: File,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<Recorder>) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let failed = |e| DataError::write(path, e);
+    let mut writer = BufWriter::new(Recorder { file, failure: None });
+    let result = write(&mut writer).and_then(|()| writer.flush().map_err(failed));
+    if let Some(failure) = writer.get_mut().failure.take() {
+        return Err(failed(failure));
+    }
+    result?;
+    writer.get_ref().file.sync_all().map_err(failed)
+}
+
+/// A file that remembers its first failure. Encoders pass errors on as text, in which a full disk
+/// can no longer be told from other trouble.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    file: File,
+    failure: Option<io::Error>,
+}
+
+impl Recorder {
+    fn record<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            // An interrupted write is tried again by the caller.
+            if error.kind() != io::ErrorKind::Interrupted && self.failure.is_none() {
+                let code = error.raw_os_error();
+                self.failure =
+                    Some(code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
+            }
+        })
+    }
+}
+
+impl Write for Recorder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.file.write(bytes);
+        self.record(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.file.flush();
+        self.record(result)
+    }
+}
+
+impl Seek for Recorder {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        let result = self.file.seek(position);
+        self.record(result)
+    }
 }
 
 /// The operating system's words without the temporary's name, which would only puzzle a reader.
@@ -67,6 +120,25 @@ mod tests {
         assert!(error.to_string().contains("picture.png"));
         assert_eq!(std::fs::read(&path).expect("old file"), b"old");
         assert_eq!(names(folder.path()), ["picture.png"]);
+    }
+
+    /// The device that is always full, behind encoders that turn its error into text.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_apart_behind_an_encoder() {
+        let path = Path::new("picture.png");
+        let full = || File::options().write(true).open("/dev/full").expect("Linux has it");
+        let text = |_| DataError::Encode {
+            path: path.to_path_buf(),
+            format: "png",
+            reason: "an encoder's text".into(),
+        };
+        // More than the buffer, so that the device is reached inside the closure ...
+        let error = write_through(full(), path, |w| w.write_all(&[0; 1 << 16]).map_err(text));
+        assert!(matches!(error, Err(DataError::DiskFull { .. })), "{error:?}");
+        // ... and less, so that it is reached by the flush after it.
+        let error = write_through(full(), path, |w| w.write_all(&[0; 16]).map_err(text));
+        assert!(matches!(error, Err(DataError::DiskFull { .. })), "{error:?}");
     }
 
     #[test]

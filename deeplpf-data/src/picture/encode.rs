@@ -1,8 +1,7 @@
 //! Encoding.
 
 use std::fmt;
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -137,7 +136,7 @@ pub fn encode(
 }
 
 fn encode_samples(
-    writer: &mut BufWriter<File>,
+    writer: impl Write + Seek,
     pixels: ArrayView3<'_, f32>,
     format: OutputFormat,
     info: Option<&ImageInfo>,
