@@ -26,6 +26,11 @@ pub fn note(text: &str) {
     to_stderr(&format!("note: {text}"));
 }
 
+/// Prints what is being done to stderr.
+pub fn progress(text: &str) {
+    to_stderr(text);
+}
+
 fn to_stderr(line: &str) {
     // There is nowhere left to say that stderr is closed.
     let _ = writeln!(io::stderr().lock(), "{line}");

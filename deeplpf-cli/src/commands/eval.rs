@@ -18,7 +18,7 @@ pub struct Args {
     weights: PathBuf,
 
     /// The pairs: a folder with input/ and a target folder, matched by file stem, or `sample` for
-    /// the set inside the program.
+    /// the test part of the set inside the program.
     #[arg(long, value_name = "DIR")]
     data: String,
 

@@ -2,9 +2,9 @@
 
 mod data;
 mod enhance;
-
+mod eval;
 mod metrics;
-
+mod reproduce;
 mod train;
 mod weights;
 
@@ -20,7 +20,9 @@ pub enum Command {
     /// Train a model as a configuration file says.
     Train(train::Args),
     /// Enhance the inputs of a paired data set, score them and write a report.
+    Eval(eval::Args),
     /// Run a recipe: several trainings, their evaluation, a table, plots and a report.
+    Reproduce(reproduce::Args),
     /// Look into files of weights, or convert them.
     Weights(weights::Args),
     /// Make data sets.
@@ -35,6 +37,8 @@ impl Command {
             Command::Enhance(args) => enhance::run(&args),
             Command::Metrics(args) => metrics::run(&args),
             Command::Train(args) => train::run(&args),
+            Command::Eval(args) => eval::run(&args),
+            Command::Reproduce(args) => reproduce::run(&args),
             Command::Weights(args) => weights::run(&args),
             Command::Data(args) => data::run(&args),
         }

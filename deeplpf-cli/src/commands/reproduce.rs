@@ -35,14 +35,15 @@ What is finished is skipped: a recipe that was interrupted goes on when it is ca
 /// Runs a recipe and prints its table.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(recipe) = args.recipe.as_deref().filter(|_| !args.list) else {
-        let lines: String = recipes()
+        let lines: String = recipes()?
             .into_iter()
             .map(|(name, description)| format!("{name:<16} {description}\n"))
             .collect();
         console::print(&lines)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let summary = reproduce(recipe, args.out.as_deref())?;
+    let summary =
+        reproduce(recipe, args.out.as_deref(), &mut |sentence| console::progress(sentence))?;
     console::print(&format!("{summary}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

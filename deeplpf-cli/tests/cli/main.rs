@@ -1,0 +1,15 @@
+//! The built program, run as a user runs it.
+//!
+//! Every test has a folder of its own, in which the program is started, and looks at exit code,
+//! stdout, stderr and what is on disk afterwards.
+
+mod damaged_pictures;
+mod damaged_weights;
+mod enhance;
+mod evaluation;
+mod metrics;
+mod output_places;
+mod pickles;
+mod room;
+mod training;
+mod weights;
