@@ -1,0 +1,191 @@
+//! Whole runs on the embedded sample set with a tiny model.
+
+use std::{fs, path::Path};
+
+use deeplpf_core::{Checkpoint, Initialisation, ModelConfig};
+use deeplpf_train::{
+    AdamConfig, DataConfig, RunFolder, TrainConfig, TrainError, TrainingData, train,
+};
+
+/// Ten crops of 48 pixels an epoch on a very narrow model: a fraction of a second.
+fn config(run: &Path) -> TrainConfig {
+    TrainConfig {
+        run: run.into(),
+        seed: 3,
+        epochs: 4,
+        validate_every: 1,
+        initialisation: Initialisation::Identity,
+        data: DataConfig { crop: 48, batch: 2, ..DataConfig::default() },
+        model: ModelConfig {
+            widths: [3, 4, 4, 4, 4],
+            features: 5,
+            head_width: 4,
+            head_size: 43,
+            ..ModelConfig::small()
+        },
+        adam: AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() },
+        ..TrainConfig::default()
+    }
+}
+
+fn weights(folder: &RunFolder) -> Vec<u8> {
+    fs::read(folder.last()).unwrap()
+}
+
+/// Records without the seconds, which differ from run to run.
+fn records(folder: &RunFolder) -> Vec<(u64, u64, f64, Option<f64>)> {
+    let records = folder.records().unwrap();
+    records.iter().map(|r| (r.epoch, r.step, r.loss, r.valid_psnr)).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
+    let scratch = tempfile::tempdir().unwrap();
+    let run = |name: &str, threads: usize, seed: u64| {
+        let config = TrainConfig { seed, ..config(&scratch.path().join(name)) };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| train(&config, false)).unwrap();
+        RunFolder::new(config.run)
+    };
+    let (first, second) = (run("a", 1, 3), run("b", 4, 3));
+    assert_eq!(weights(&first), weights(&second));
+    assert_eq!(records(&first), records(&second));
+    assert_ne!(weights(&first), weights(&run("c", 2, 4)), "another seed is another run");
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one_to_the_bit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let whole = config(&scratch.path().join("whole"));
+    let summary = train(&whole, false).unwrap();
+    assert_eq!((summary.epochs, summary.steps), (4, 20));
+
+    let split = TrainConfig { epochs: 2, ..config(&scratch.path().join("split")) };
+    train(&split, false).unwrap();
+    // A crash may leave records beyond the saved state, and half a line.
+    let folder = RunFolder::new(&split.run);
+    let mut metrics = fs::read_to_string(folder.metrics()).unwrap();
+    metrics += &metrics.lines().last().unwrap().replace("\"epoch\":2", "\"epoch\":3");
+    metrics += "\n{\"epoch\":4,\"st";
+    fs::write(folder.metrics(), metrics).unwrap();
+    let resumed = train(&TrainConfig { epochs: 4, ..split.clone() }, true).unwrap();
+    let whole_folder = RunFolder::new(&whole.run);
+    assert_eq!(weights(&folder), weights(&whole_folder));
+    assert_eq!(fs::read(folder.best()).unwrap(), fs::read(whole_folder.best()).unwrap());
+    assert_eq!(records(&folder), records(&whole_folder));
+    assert_eq!(resumed, summary);
+
+    // Finished: nothing to do, nothing changed.
+    let before = weights(&folder);
+    assert_eq!(train(&TrainConfig { epochs: 4, ..split }, true).unwrap().epochs, 4);
+    assert_eq!(weights(&folder), before);
+}
+
+#[test]
+fn a_lost_newest_state_falls_back_to_the_one_before() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    train(&config, false).unwrap();
+    let folder = RunFolder::new(&config.run);
+    let finished = weights(&folder);
+    fs::remove_file(folder.state()).unwrap();
+    train(&config, true).unwrap();
+    assert_eq!(weights(&folder), finished);
+}
+
+#[test]
+fn training_improves_and_the_run_folder_describes_itself() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = TrainConfig { epochs: 8, ..config(&scratch.path().join("run")) };
+    train(&config, false).unwrap();
+    let folder = RunFolder::new(&config.run);
+    let records = folder.records().unwrap();
+    assert_eq!(records.len(), 8);
+    let valid = |epoch: usize| records[epoch].valid_psnr.unwrap();
+    assert!(valid(7) > valid(0) + 2.0, "two decibels in 40 steps: {records:?}");
+    assert_eq!(TrainConfig::read(&folder.config(), &[]).unwrap(), config);
+    let best = Checkpoint::read(&folder.best()).unwrap();
+    assert_eq!(best.config, Some(config.model.clone()));
+    let train_ids = fs::read_to_string(config.run.join("splits/train.txt")).unwrap();
+    let valid_ids = fs::read_to_string(config.run.join("splits/valid.txt")).unwrap();
+    assert!(train_ids.lines().count() > valid_ids.lines().count());
+    assert!(valid_ids.lines().all(|id| !train_ids.lines().any(|other| other == id)));
+}
+
+#[test]
+fn a_run_folder_is_not_overwritten_or_continued_under_another_configuration() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = TrainConfig { epochs: 1, ..config(scratch.path()) };
+    train(&config, false).unwrap();
+    assert!(matches!(train(&config, false), Err(TrainError::RunExists { .. })));
+    let other = TrainConfig { seed: 99, ..config };
+    let error = train(&other, true).unwrap_err().to_string();
+    assert!(error.contains("seed was 3, now 99"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_state() {
+    let scratch = tempfile::tempdir().unwrap();
+    let good = TrainConfig { epochs: 1, ..config(&scratch.path().join("good")) };
+    train(&good, false).unwrap();
+    let bad = TrainConfig {
+        adam: AdamConfig { learning_rate: 1e30, ..AdamConfig::default() },
+        ..config(&scratch.path().join("bad"))
+    };
+    let error = train(&bad, false).unwrap_err();
+    assert!(matches!(error, TrainError::NotFinite { step: 1.., .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("learning_rate") && text.contains("step"), "{text}");
+    assert!(!RunFolder::new(&bad.run).last().exists());
+}
+
+#[test]
+fn weights_to_start_from_must_be_of_the_same_model() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = TrainConfig { epochs: 1, ..config(&scratch.path().join("first")) };
+    train(&first, false).unwrap();
+    let weights = RunFolder::new(&first.run).last();
+    let second =
+        TrainConfig { weights: weights.clone(), ..config(&scratch.path().join("second")) };
+    train(&second, false).unwrap();
+    let other = TrainConfig {
+        model: ModelConfig { graduated: 1, ..first.model },
+        ..TrainConfig { weights, ..config(&scratch.path().join("third")) }
+    };
+    let error = train(&other, false).unwrap_err().to_string();
+    assert!(error.contains("graduated is 3 in the file, asked for 1"), "{error}");
+}
+
+#[test]
+fn lists_choose_the_pairs_and_must_not_overlap() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("pairs");
+    deeplpf_data::sample::write_to(&folder).unwrap();
+    let list = |name: &str, ids: &[&str]| {
+        let path = scratch.path().join(name);
+        fs::write(&path, ids.join("\n")).unwrap();
+        path
+    };
+    let ids = deeplpf_data::sample::truth().unwrap();
+    let ids: Vec<&str> = ids.pictures.iter().map(|picture| picture.id.as_str()).collect();
+    let base = DataConfig { source: folder.display().to_string(), ..DataConfig::default() };
+    let config = DataConfig {
+        valid: list("valid.txt", &ids[..2]),
+        exclude: list("test.txt", &ids[2..5]),
+        ..base.clone()
+    };
+    let data = TrainingData::from_config(&config, 1).unwrap();
+    assert_eq!((data.train.len(), data.valid.len()), (ids.len() - 5, 2));
+    assert!((0..data.train.len()).all(|i| !ids[..5].contains(&data.train.id(i))));
+
+    // Without lists, a tenth (rounded up) is drawn for validation.
+    let drawn = TrainingData::from_config(&base, 1).unwrap();
+    assert_eq!(drawn.valid.len(), ids.len().div_ceil(10));
+    assert_eq!(drawn.train.len() + drawn.valid.len(), ids.len());
+
+    let overlapping = DataConfig { train: list("train.txt", &ids[1..4]), ..config };
+    assert!(TrainingData::from_config(&overlapping, 1).is_err());
+    let unknown = DataConfig { valid: list("unknown.txt", &["a9999"]), ..base };
+    let error = TrainingData::from_config(&unknown, 1).unwrap_err().to_string();
+    assert!(error.contains("a9999") && error.contains("unknown.txt"), "{error}");
+}
