@@ -29,9 +29,11 @@
 //! | [`find`] | the pictures among files and folders named by a user |
 //! | [`split`] | lists of ids, read from text or drawn at random |
 //! | [`augment`] | paired flips and crops |
+//! | [`atomic_file`] | files that are either wholly there or not at all |
 //! | [`synthetic`] | pairs made from photographs by filters of known parameters |
 //! | [`sample`] | a small data set inside the library, with known truth |
 
+pub mod atomic_file;
 pub mod augment;
 mod error;
 pub mod find;

@@ -1,6 +1,5 @@
 //! Writing a file so that a reader sees either the old one or the whole new one.
 
-use std::io::Write;
 use std::path::Path;
 
 use crate::error::{EvalError, Result};
@@ -12,23 +11,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn try_write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".deeplpf-");
-    // Temporary files are private by default; a report is meant to be read (the umask applies).
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
     }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    deeplpf_data::atomic_file::write(path, bytes)
 }
 
 #[cfg(test)]

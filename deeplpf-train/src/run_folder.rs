@@ -145,13 +145,7 @@ impl RunFolder {
     }
 }
 
-/// Writes through a temporary file in the same folder, synced and renamed.
+/// Writes a file wholly or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(TrainError::io("write", path))?;
-    file.write_all(bytes).map_err(TrainError::io("write", path))?;
-    file.as_file().sync_all().map_err(TrainError::io("write", path))?;
-    file.persist(path).map_err(|error| TrainError::io("write", path)(error.error))?;
-    Ok(())
+    deeplpf_data::atomic_file::write(path, bytes).map_err(TrainError::io("write", path))
 }

@@ -121,8 +121,11 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(CoreError::io("write", path))?;
+    let mut builder = tempfile::Builder::new();
+    // Temporaries are private by default; a checkpoint should be as readable as any other file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(CoreError::io("write", path))?;
     file.write_all(bytes).map_err(CoreError::io("write", path))?;
     file.as_file().sync_all().map_err(CoreError::io("write", path))?;
     file.persist(path).map_err(|error| CoreError::io("write", path)(error.error))?;

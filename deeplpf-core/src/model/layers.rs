@@ -1,6 +1,6 @@
 //! Layers with parameters.
 
-use candle_core::{Tensor, Var};
+use candle_core::{Module, Tensor, Var};
 
 use super::Mode;
 use crate::{
@@ -99,7 +99,8 @@ impl Linear {
     }
 
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        Ok(x.matmul(&mode.of(&self.weight).t()?)?.broadcast_add(&mode.of(&self.bias))?)
+        let layer = candle_nn::Linear::new(mode.of(&self.weight), Some(mode.of(&self.bias)));
+        Ok(layer.forward(x)?)
     }
 
     pub fn zero(&self) -> Result<()> {

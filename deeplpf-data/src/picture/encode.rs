@@ -11,7 +11,7 @@ use image::metadata::Orientation;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 use ndarray::ArrayView3;
 
-use super::atomic_file::write_atomically;
+use crate::atomic_file::write_atomically;
 use super::{ImageInfo, colour, npy};
 use crate::DataError;
 

@@ -5,7 +5,6 @@
 //! becomes RGB, and what cannot be read faithfully is an error. [`encode`] rounds, never truncates,
 //! and replaces the file only when all of it has been written.
 
-mod atomic_file;
 mod colour;
 mod container;
 mod decode;
@@ -13,7 +12,6 @@ mod encode;
 mod npy;
 mod orientation;
 
-pub(crate) use atomic_file::write_atomically;
 use ndarray::Array3;
 
 pub use decode::{DecodeLimits, decode, decode_bytes, decode_bytes_with, decode_with};

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::picture::write_atomically;
+use crate::atomic_file::write_atomically;
 use crate::synthetic::{Flattening, Look};
 use crate::{DataError, Pair, Split, decode_bytes};
 

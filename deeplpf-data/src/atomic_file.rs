@@ -6,13 +6,31 @@ use std::path::Path;
 
 use crate::DataError;
 
-/// Writes a file through a temporary in the same folder, which is flushed to disk and then renamed.
+/// Writes `bytes` through a temporary in the same folder, which is flushed to disk and then renamed.
 /// When anything fails the temporary is removed and a file that was there before stays as it was.
+///
+/// # Errors
+/// The operating system's; they do not name the file.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, name) = temporary(path)?.into_parts();
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    name.persist(path).map_err(|e| e.error)
+}
+
+/// As [`write`], for what writes piece by piece.
 pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<Recorder>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let failed = |e| DataError::write(path, e);
+    let (file, name) = temporary(path).map_err(failed)?.into_parts();
+    write_through(file, path, write)?;
+    name.persist(path).map_err(|e| failed(e.error))
+}
+
+/// An empty file beside `path`.
+fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -22,10 +40,7 @@ pub(crate) fn write_atomically(
     // Temporaries are private by default; the finished file should be as readable as any other.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder).map_err(|e| failed(plain(&e)))?;
-    let (file, name) = temporary.into_parts();
-    write_through(file, path, write)?;
-    name.persist(path).map_err(|e| failed(e.error))
+    builder.tempfile_in(folder).map_err(|e| plain(&e))
 }
 
 /// Writes to an open file and flushes it to disk.
