@@ -36,7 +36,9 @@ fn to_stderr(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// The chain of causes joined by colons, without causes that the message before already tells.
+/// The chain of causes joined by colons, without causes that the message before already tells, and
+/// a remedy where the operating system refused something. The libraries' sentences carry their
+/// remedy behind a semicolon.
 fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -44,7 +46,26 @@ fn sentence(error: &anyhow::Error) -> String {
             sentence = format!("{sentence}: {cause}");
         }
     }
-    sentence
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    match refused.and_then(|refused| remedy(refused.kind())) {
+        Some(remedy) if !sentence.contains("; ") => format!("{sentence}; {remedy}"),
+        _ => sentence,
+    }
+}
+
+fn remedy(refused: ErrorKind) -> Option<&'static str> {
+    Some(match refused {
+        ErrorKind::NotFound => "check the name and that its folder exists",
+        ErrorKind::NotADirectory => "a part of this path is a file; check the name",
+        ErrorKind::AlreadyExists => "a file is in the way; choose another place",
+        ErrorKind::IsADirectory => "this is a folder; give a file",
+        ErrorKind::PermissionDenied => "check that you may read and write there",
+        ErrorKind::ReadOnlyFilesystem => "choose another place",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "free some space or choose another place"
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -56,5 +77,16 @@ mod tests {
         let error = anyhow::anyhow!("no space").context("a.png was not written: no space");
         assert_eq!(sentence(&error), "a.png was not written: no space");
         assert_eq!(sentence(&error.context("b")), "b: a.png was not written: no space");
+    }
+
+    #[test]
+    fn what_the_system_refuses_has_a_remedy() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let told = sentence(&anyhow::Error::new(full()).context("cannot write a.png"));
+        assert!(told.starts_with("cannot write a.png: "), "{told}");
+        assert!(told.ends_with("; free some space or choose another place"), "{told}");
+        // A sentence that has one keeps its own.
+        let own = anyhow::Error::new(full()).context("a.png was not written; buy a disk");
+        assert!(!sentence(&own).contains("choose another place"));
     }
 }

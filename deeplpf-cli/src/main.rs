@@ -1,6 +1,5 @@
 //! The `deeplpf` command line: parses, calls the library crates, prints.
 
-mod atomic_file;
 mod commands;
 mod console;
 mod destination;

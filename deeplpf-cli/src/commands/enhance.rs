@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use deeplpf_core::{Checkpoint, DType, Enhancer, Fixes, select_device};
-use deeplpf_data::{DataError, OutputFormat, decode, encode, find_images};
+use deeplpf_data::{DataError, OutputFormat, atomic_file, decode, encode, find_images};
 use deeplpf_filters::Dialect;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::exit_code;
+use crate::console;
 use crate::destination::{Destination, Inputs, Job};
 use crate::model_options::ModelOptions;
-use crate::{atomic_file, console};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -159,7 +159,8 @@ fn enhance(
     };
     let text = serde_json::to_string_pretty(&file)? + "\n";
     let path = parameters_path(&job.output);
-    atomic_file::write(&path, text.as_bytes())?;
+    atomic_file::write(&path, text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     encode(&job.output, enhancement.image.view(), format, Some(&image.info)).map_err(|error| {
         // Parameters of a picture that is not there would only mislead.
         let _ = std::fs::remove_file(&path);

@@ -55,23 +55,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.json {
         comparison.write_json(path)?;
     }
-    let failed = comparison.failures.len();
-    if failed > 0 {
-        for failure in &comparison.failures {
-            console::error(&anyhow::anyhow!("{}", failure.error));
-        }
-        let csv = if args.csv.is_some() { " and no CSV" } else { "" };
-        console::print(&format!(
-            "{} compared, {failed} failed: no means{csv}\n",
-            comparison.scores.len()
-        ))?;
-        return Ok(exit_code(failed));
+    if !comparison.failures.is_empty() {
+        return tell_failures(comparison, args.csv.is_some());
     }
     if let Some(path) = &args.csv {
         comparison.scores.write_csv(path)?;
     }
     console::print(&table(args, &comparison)?.to_markdown())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Without a mean there is no table; the CSV's last line would be one too.
+fn tell_failures(comparison: Comparison, csv_asked: bool) -> anyhow::Result<ExitCode> {
+    let (compared, failed) = (comparison.scores.len(), comparison.failures.len());
+    for failure in comparison.failures {
+        console::error(&failure.error.into());
+    }
+    let csv = if csv_asked { " and no CSV" } else { "" };
+    console::print(&format!("{compared} compared, {failed} failed: no means{csv}\n"))?;
+    Ok(exit_code(failed))
 }
 
 fn tell_left_over(comparison: &Comparison) {

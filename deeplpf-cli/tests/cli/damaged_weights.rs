@@ -29,7 +29,7 @@ fn refused(room: &Room, weights: &str, parts: &[&str]) {
 
 #[test]
 fn missing() {
-    refused(&Room::new(), "nowhere.safetensors", &["No such file"]);
+    refused(&Room::new(), "nowhere.safetensors", &["No such file", "check the name"]);
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn pairs_of_unequal_size_are_named() {
 fn a_full_disk_stops_the_run() {
     let room = room();
     let run = room.shell("trap '' XFSZ; ulimit -f 8; exec \"$deeplpf\" train --config train.toml");
-    run.fails(&["run/"]);
+    run.fails(&["run/", "free some space"]);
     let left: Vec<_> =
         room.files("run").into_iter().filter(|name| name.ends_with("safetensors")).collect();
     assert!(left.is_empty(), "{left:?}");

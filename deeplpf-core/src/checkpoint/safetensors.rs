@@ -125,9 +125,10 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     // Temporaries are private by default; a checkpoint should be as readable as any other file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(CoreError::io("write", path))?;
+    let file = builder.tempfile_in(folder).map_err(CoreError::io("write", path))?;
+    // In parts, because errors of the whole name the temporary, which means nothing to a user.
+    let (mut file, name) = file.into_parts();
     file.write_all(bytes).map_err(CoreError::io("write", path))?;
-    file.as_file().sync_all().map_err(CoreError::io("write", path))?;
-    file.persist(path).map_err(|error| CoreError::io("write", path)(error.error))?;
-    Ok(())
+    file.sync_all().map_err(CoreError::io("write", path))?;
+    name.persist(path).map_err(|error| CoreError::io("write", path)(error.error))
 }
