@@ -66,7 +66,7 @@ Examples:
   The authors' published weights, with all corrections of their program:
     deeplpf enhance photo.jpg -o better.png --weights deeplpf.pt --fixes all
 
-A photograph that cannot be enhanced is named on stderr, the others are still processed, and the
+A photograph that cannot be enhanced is named on stderr, the others are still processed, and the \
 exit status is 1.";
 
 const NO_WEIGHTS: &str = "no weights were given: train some with `deeplpf train` or \

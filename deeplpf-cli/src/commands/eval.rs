@@ -44,7 +44,7 @@ Examples:
   deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
   deeplpf eval --weights deeplpf.pt --fixes none --data fivek --split test.txt -o evaluation
 
-The folder gets metrics.json, per_image.csv, table.md, table.csv, a contact sheet of input,
+The folder gets metrics.json, per_image.csv, table.md, table.csv, a contact sheet of input, \
 prediction and target, and report.html, which shows them all.";
 
 /// Evaluates and prints the table.

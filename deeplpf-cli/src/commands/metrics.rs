@@ -40,8 +40,8 @@ Examples:
   deeplpf metrics results expertC --json scores.json --csv scores.csv
   deeplpf metrics better.png target.png --metrics psnr,ssim,ms_ssim
 
-The JSON is {\"metrics\": [...], \"images\": {\"<stem>\": {\"psnr\": 23.4, ...}}, \"mean\": {...}};
-an infinite value (PSNR of equal pictures) is the string \"inf\". If a pair cannot be compared, the
+The JSON is {\"metrics\": [...], \"images\": {\"<stem>\": {\"psnr\": 23.4, ...}}, \"mean\": {...}}; \
+an infinite value (PSNR of equal pictures) is the string \"inf\". If a pair cannot be compared, the \
 mean is null and \"failures\" says why: a mean over fewer images would be another number.";
 
 /// Compares and prints a table of means.

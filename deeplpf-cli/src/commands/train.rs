@@ -35,11 +35,11 @@ const EXAMPLES: &str = "\
 Examples:
   deeplpf train --print-config > train.toml
   deeplpf train --config train.toml
-  deeplpf train --config train.toml --set run=runs/paired --set data.source=my-pairs --set epochs=200
+  deeplpf train --config train.toml --set run=runs/b --set data.source=my-pairs
   deeplpf train --config train.toml --resume
 
-A data folder holds input/ and a target folder (target/, gt/, expertC/, ...), matched by file stem;
-`data.source = \"sample\"` is the set inside the program. The run folder holds config.toml,
+A data folder holds input/ and a target folder (target/, gt/, expertC/, ...), matched by file stem; \
+`data.source = \"sample\"` is the set inside the program. The run folder holds config.toml, \
 metrics.jsonl, checkpoints/best.safetensors and last.safetensors, and state/ to resume from.";
 
 /// Trains and prints what came of it.
