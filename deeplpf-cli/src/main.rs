@@ -9,6 +9,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Tensors of tens of megabytes come and go with every layer; the system's allocator returns each
+/// to the kernel and pays for its pages anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Learned photo retouching with deep local parametric filters.
 ///
 /// DeepLPF (CVPR 2020) reads a photograph, predicts the parameters of polynomial, graduated and

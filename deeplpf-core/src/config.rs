@@ -102,7 +102,10 @@ impl FromStr for Fixes {
                         CoreError::unknown_name(
                             "fix",
                             name,
-                            &["all", "none", "ellipse", "fusion", "ste", "blend", "msssim", "wiring"],
+                            &[
+                                "all", "none", "ellipse", "fusion", "ste", "blend", "msssim",
+                                "wiring",
+                            ],
                         )
                     })
                 })
@@ -166,9 +169,11 @@ pub enum Initialisation {
     /// biases.
     #[default]
     Release,
-    /// As `Release`, but the untrained network returns its input: the last layer of every head
-    /// and of the U-Net is zero, and the first three outputs of the 3->64 convolution pass the
-    /// image on (halved, because the fusion adds Y1 to the filtered Y1).
+    /// As `Release`, but the untrained network returns its input: the last layer of every head and
+    /// of the U-Net is zero, and the first three outputs of the 3->64 convolution pass the image
+    /// on (halved, because the fusion adds Y1 to the filtered Y1). Only the places of the
+    /// graduated and elliptical instances are drawn apart (biases on ±1): with neutral scales that
+    /// changes nothing, but instances that start equal would stay equal.
     Identity,
 }
 
@@ -336,10 +341,7 @@ mod tests {
     fn difference_names_the_key() {
         let config = ModelConfig::default();
         let other = ModelConfig { graduated: 2, ..config.clone() };
-        assert_eq!(
-            config.difference(&other).unwrap(),
-            "graduated is 3 in the file, asked for 2"
-        );
+        assert_eq!(config.difference(&other).unwrap(), "graduated is 3 in the file, asked for 2");
         assert_eq!(config.difference(&config), None);
     }
 

@@ -89,9 +89,8 @@ impl Enhancer {
 /// # Errors
 /// An unknown name, or a GPU this build or machine does not have.
 pub fn select_device(name: &str) -> Result<Device> {
-    let refuse = |reason: &str| {
-        Err(CoreError::Device { given: name.into(), reason: reason.into() })
-    };
+    let refuse =
+        |reason: &str| Err(CoreError::Device { given: name.into(), reason: reason.into() });
     match name {
         "auto" | "cpu" => Ok(Device::Cpu),
         cuda if cuda == "cuda" || cuda.starts_with("cuda:") => {

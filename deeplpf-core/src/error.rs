@@ -27,7 +27,9 @@ pub enum CoreError {
         known: String,
     },
     /// An image the network cannot take.
-    #[error("image of {height}x{width} pixels: the network needs at least {least} on each side; enlarge it first")]
+    #[error(
+        "image of {height}x{width} pixels: the network needs at least {least} on each side; enlarge it first"
+    )]
     ImageTooSmall {
         /// Rows.
         height: usize,
@@ -65,7 +67,9 @@ pub enum CoreError {
         reason: String,
     },
     /// A pickle that names code to run; nothing was executed.
-    #[error("{path} refused: its pickle asks to call `{callable}`, which is not part of a state dict; nothing was run. Save plain weights with torch.save(model.state_dict(), FILE)")]
+    #[error(
+        "{path} refused: its pickle asks to call `{callable}`, which is not part of a state dict; nothing was run. Save plain weights with torch.save(model.state_dict(), FILE)"
+    )]
     UnsafePickle {
         /// The file.
         path: PathBuf,
@@ -81,7 +85,9 @@ pub enum CoreError {
         problems: Vec<String>,
     },
     /// A checkpoint trained under another configuration than the one asked for.
-    #[error("{path} was made with another configuration: {difference}. Drop the option, or use weights trained with it")]
+    #[error(
+        "{path} was made with another configuration: {difference}. Drop the option, or use weights trained with it"
+    )]
     OtherConfig {
         /// The file.
         path: PathBuf,

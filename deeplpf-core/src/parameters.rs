@@ -55,8 +55,9 @@ impl Parameters {
     }
 
     fn insert(&mut self, name: String, values: Vec<f64>, shape: &Shape) -> Result<Var> {
-        let tensor =
-            Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)?;
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?
+            .to_dtype(self.dtype)?
+            .to_device(&self.device)?;
         let variable = Var::from_tensor(&tensor)?;
         self.variables.insert(name, variable.clone());
         Ok(variable)

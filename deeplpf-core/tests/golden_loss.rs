@@ -28,13 +28,16 @@ fn compare(dtype: DType, bounds: (f64, f64)) {
         let scalar = |name: &str| get(name).to_vec1::<f64>().unwrap()[0];
         let prediction = Var::from_tensor(&get("prediction").to_dtype(dtype).unwrap()).unwrap();
         let target = get("target").to_dtype(dtype).unwrap();
-        for (variant, fixes) in
-            [("release", Fixes::NONE), ("fixed", Fixes::NONE.with(Fix::Msssim))]
+        for (variant, fixes) in [("release", Fixes::NONE), ("fixed", Fixes::NONE.with(Fix::Msssim))]
         {
             let label = |what: &str| format!("{case}.{variant}.{what}");
             let value = loss(&prediction, &target, &LossConfig::default(), fixes).unwrap();
             let total = value.total.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
-            report.at_most(&label("loss"), (total - scalar(&format!("{variant}.loss"))).abs(), bounds.0);
+            report.at_most(
+                &label("loss"),
+                (total - scalar(&format!("{variant}.loss"))).abs(),
+                bounds.0,
+            );
             let gradients = value.total.backward().unwrap();
             let golden = get(&format!("{variant}.grad.prediction"));
             let largest = golden.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();

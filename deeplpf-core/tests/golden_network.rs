@@ -63,8 +63,7 @@ fn golden_network_pt_and_safetensors_agree() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("converted.safetensors");
     write_safetensors(&model, &file).unwrap();
-    let converted =
-        Checkpoint::read(&file).unwrap().model(None, DType::F32, &Device::Cpu).unwrap();
+    let converted = Checkpoint::read(&file).unwrap().model(None, DType::F32, &Device::Cpu).unwrap();
     let inputs = load(folder.join("network_inputs_f32.safetensors"), &Device::Cpu).unwrap();
     let input = &inputs["3.input"];
     let [a, b] = [&model, &converted]

@@ -13,7 +13,10 @@ fn images(batch: usize, height: usize, width: usize, dtype: DType) -> Tensor {
     let mut generator = Generator::new(23, Purpose::Synthesis, 0);
     let values: Vec<f64> =
         (0..batch * 3 * height * width).map(|_| 0.05 + 0.4 * generator.uniform()).collect();
-    Tensor::from_vec(values, (batch, 3, height, width), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    Tensor::from_vec(values, (batch, 3, height, width), &Device::Cpu)
+        .unwrap()
+        .to_dtype(dtype)
+        .unwrap()
 }
 
 fn model(config: &ModelConfig, initialisation: Initialisation) -> Model {
@@ -21,7 +24,16 @@ fn model(config: &ModelConfig, initialisation: Initialisation) -> Model {
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
-    (a - b).unwrap().abs().unwrap().max_all().unwrap().to_dtype(DType::F64).unwrap().to_scalar().unwrap()
+    (a - b)
+        .unwrap()
+        .abs()
+        .unwrap()
+        .max_all()
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .to_scalar()
+        .unwrap()
 }
 
 /// The rows of an ablation, and the optional parts.
@@ -88,10 +100,27 @@ fn identity_initialisation_returns_the_input() {
     }
 }
 
+/// Instances that start equal get equal gradients and never part.
+#[test]
+fn identity_initialisation_sets_the_instances_apart() {
+    let config = ModelConfig { graduated: 2, elliptical: 2, ..ModelConfig::small() };
+    let model = model(&config, Initialisation::Identity);
+    let raw = model.forward(&images(1, 40, 33, DType::F64), Mode::Evaluate).unwrap().raw;
+    let raw = raw.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    for range in [config.stack().graduated_range(), config.stack().elliptical_range()] {
+        for number in raw[range][..10].chunks(2) {
+            assert!((number[0] - number[1]).abs() > 1e-3, "{number:?}");
+        }
+    }
+}
+
 /// `wiring`, `gates` and `colour` change nothing at the start.
 #[test]
 fn optional_parts_are_exact_identities_at_the_start() {
-    let base = ModelConfig { fixes: "ellipse,fusion,ste,blend,msssim".parse().unwrap(), ..ModelConfig::small() };
+    let base = ModelConfig {
+        fixes: "ellipse,fusion,ste,blend,msssim".parse().unwrap(),
+        ..ModelConfig::small()
+    };
     let x = images(1, 48, 52, DType::F64);
     let plain = model(&base, Initialisation::Release).forward(&x, Mode::Evaluate).unwrap().output;
     for config in [
@@ -99,7 +128,8 @@ fn optional_parts_are_exact_identities_at_the_start() {
         ModelConfig { gates: true, ..base.clone() },
         ModelConfig { colour: true, ..base.clone() },
     ] {
-        let output = model(&config, Initialisation::Release).forward(&x, Mode::Evaluate).unwrap().output;
+        let output =
+            model(&config, Initialisation::Release).forward(&x, Mode::Evaluate).unwrap().output;
         assert_eq!(distance(&output, &plain), 0.0, "{config:?}");
     }
 }
@@ -140,18 +170,23 @@ fn golden_small_model_subset() {
         let values: Vec<f64> = t.flatten_all().unwrap().to_vec1().unwrap();
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
-        let tilt = values.iter().enumerate().map(|(i, v)| v * (i as f64 / n - 0.5)).sum::<f64>() / n;
+        let tilt =
+            values.iter().enumerate().map(|(i, v)| v * (i as f64 / n - 0.5)).sum::<f64>() / n;
         let square = values.iter().map(|v| v * v).sum::<f64>() / n;
         [mean, tilt, square, values.iter().copied().fold(f64::NEG_INFINITY, f64::max)]
     };
-    let fixture: Vec<Vec<f64>> = serde_json::from_str(include_str!("fixtures/small_model.json")).unwrap();
-    for (what, tensor, expected) in [
-        ("output", &prediction.output, &fixture[0]),
-        ("raw", &prediction.raw, &fixture[1]),
-    ] {
+    let fixture: Vec<Vec<f64>> =
+        serde_json::from_str(include_str!("fixtures/small_model.json")).unwrap();
+    for (what, tensor, expected) in
+        [("output", &prediction.output, &fixture[0]), ("raw", &prediction.raw, &fixture[1])]
+    {
         let found = digest(tensor);
         for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-10, "{what}: {:?} for {expected:?}", digest(tensor));
+            assert!(
+                (found - expected).abs() < 1e-10,
+                "{what}: {:?} for {expected:?}",
+                digest(tensor)
+            );
         }
     }
 }

@@ -71,7 +71,9 @@ fn plain_convolution(conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) 
         match conv.padding {
             _ if (0..=last).contains(&position) => Some(position as usize),
             Padding::Zero => None,
-            Padding::Reflect => Some((if position < 0 { -position } else { 2 * last - position }) as usize),
+            Padding::Reflect => {
+                Some((if position < 0 { -position } else { 2 * last - position }) as usize)
+            }
         }
     };
     let (out_h, out_w) = ((h - 1) / conv.stride + 1, (w - 1) / conv.stride + 1);
@@ -79,7 +81,9 @@ fn plain_convolution(conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) 
     for (image, channel, y, column) in itertools(n, o, out_h, out_w) {
         let mut sum = bias[channel];
         for (inner, ky, kx, _) in itertools(c, k, k, 1) {
-            let at = |output: usize, tap: usize| (output * conv.stride + tap) as isize - (k / 2) as isize;
+            let at = |output: usize, tap: usize| {
+                (output * conv.stride + tap) as isize - (k / 2) as isize
+            };
             if let (Some(sy), Some(sx)) = (source(at(y, ky), h), source(at(column, kx), w)) {
                 sum += weight[((channel * c + inner) * k + ky) * k + kx]
                     * x[((image * c + inner) * h + sy) * w + sx];
@@ -91,7 +95,12 @@ fn plain_convolution(conv: &Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) 
     out
 }
 
-fn itertools(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+fn itertools(
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
 }
 
@@ -113,7 +122,9 @@ fn convolutions() -> impl Iterator<Item = (Conv2d, usize)> {
 fn convolution_matches_its_definition() {
     for (conv, kernel) in convolutions() {
         // Wide enough for several blocks of rows, odd, tiny, one row of blocks.
-        for (n, c, o, h, w) in [(2, 3, 4, 7, 9), (1, 5, 2, 2, 2), (1, 40, 3, 37, 61), (2, 6, 5, 4, 11)] {
+        for (n, c, o, h, w) in
+            [(2, 3, 4, 7, 9), (1, 5, 2, 2, 2), (1, 40, 3, 37, 61), (2, 6, 5, 4, 11)]
+        {
             let x = random(&[n, c, h, w], -1.0, 1.0, 1);
             let weight = random(&[o, c, kernel, kernel], -1.0, 1.0, 2);
             let bias = random(&[o], -1.0, 1.0, 3);
@@ -156,8 +167,12 @@ fn convolution_bits_do_not_depend_on_threads() {
             let weight = Var::from_tensor(&single(&[12, 20, 3, 3], 8)).unwrap();
             let out = conv.apply(&x, &weight, &single(&[12], 9)).unwrap();
             let gradients = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            [out.clone(), gradients.get(&x).unwrap().clone(), gradients.get(&weight).unwrap().clone()]
-                .map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            [
+                out.clone(),
+                gradients.get(&x).unwrap().clone(),
+                gradients.get(&weight).unwrap().clone(),
+            ]
+            .map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
         })
     };
     let one = run(1);
@@ -196,7 +211,8 @@ fn pooling() {
     assert_eq!(values(&max_pool2(&x).unwrap()), [4.0]);
     check_gradients("pool", &[random(&[2, 3, 5, 6], 0.0, 1.0, 10)], |a| max_pool2(&a[0]).unwrap());
     // A tie goes to the first in reading order.
-    let flat = Var::from_tensor(&Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu).unwrap()).unwrap();
+    let flat =
+        Var::from_tensor(&Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu).unwrap()).unwrap();
     let gradients = max_pool2(&flat).unwrap().sum_all().unwrap().backward().unwrap();
     assert_eq!(values(gradients.get(&flat).unwrap()), [1.0, 0.0, 0.0, 0.0]);
 }

@@ -17,6 +17,15 @@ pub enum Dialect {
     Paper,
 }
 
+impl std::fmt::Display for Dialect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Release => "release",
+            Self::Paper => "paper",
+        })
+    }
+}
+
 /// Corrections of the release's filters, each a switch. They apply to [`Dialect::Release`] only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -170,7 +170,7 @@ impl Update {
         let (step_size, scale, epsilon) =
             (T::of(self.step_size), T::of(self.second_scale), T::of(self.epsilon));
         for ((p, &m), &v) in parameter.iter_mut().zip(first).zip(second) {
-            *p = *p - step_size * (m / (v.sqrt() / scale + epsilon));
+            *p -= step_size * (m / (v.sqrt() / scale + epsilon));
         }
     }
 }

@@ -111,9 +111,8 @@ impl TrainConfig {
     /// # Errors
     /// [`TrainError::Config`] naming the key.
     pub fn validate(&self, path: &str) -> Result<()> {
-        let refuse = |reason: &str| {
-            Err(TrainError::Config { path: path.into(), reason: reason.into() })
-        };
+        let refuse =
+            |reason: &str| Err(TrainError::Config { path: path.into(), reason: reason.into() });
         self.model.validate()?;
         let rate = self.adam.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
@@ -123,7 +122,9 @@ impl TrainConfig {
             return refuse("data.batch must be at least 1");
         }
         if self.data.batch > 1 && self.data.crop == 0 {
-            return refuse("data.batch above 1 needs data.crop, because whole images differ in size");
+            return refuse(
+                "data.batch above 1 needs data.crop, because whole images differ in size",
+            );
         }
         if self.data.crop != 0 && self.data.crop < deeplpf_core::MIN_SIDE {
             return refuse("data.crop must be 0 or at least 32");
@@ -251,8 +252,7 @@ fn apply_setting(table: &mut Table, setting: &str) -> Result<()> {
         path: format!("--set {setting}"),
         reason: reason.into(),
     };
-    let (key, value) =
-        setting.split_once('=').ok_or_else(|| invalid("write it as key=value"))?;
+    let (key, value) = setting.split_once('=').ok_or_else(|| invalid("write it as key=value"))?;
     // A bare word is a string; everything else is TOML.
     let value = toml::from_str::<Table>(&format!("value = {}", value.trim()))
         .ok()

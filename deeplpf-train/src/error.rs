@@ -45,7 +45,9 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A loss or gradient that is not a finite number.
-    #[error("step {step} (epoch {epoch}, {ids}): the {what} is {value}; the last good state is kept. Lower adam.learning_rate, or look at that photograph")]
+    #[error(
+        "step {step} (epoch {epoch}, {ids}): the {what} is {value}; the last good state is kept. Lower adam.learning_rate, or look at that photograph"
+    )]
     NotFinite {
         /// Optimiser step, from 0.
         step: u64,
@@ -53,7 +55,7 @@ pub enum TrainError {
         epoch: u64,
         /// The pairs of the batch.
         ids: String,
-        /// "loss" or "gradient of <parameter>".
+        /// "loss" or "gradient of" a parameter.
         what: String,
         /// Its value.
         value: f64,
@@ -68,7 +70,9 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// A resume from another configuration.
-    #[error("{path} was started with another configuration: {difference}. Only `epochs` may change on --resume")]
+    #[error(
+        "{path} was started with another configuration: {difference}. Only `epochs` may change on --resume"
+    )]
     OtherRun {
         /// The folder.
         path: PathBuf,

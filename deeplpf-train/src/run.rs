@@ -91,7 +91,9 @@ impl TrainingData {
                 train_ids.sort();
             }
         }
-        if let Some(shared) = train_ids.iter().find(|&id| valid_ids.contains(id) || exclude.contains(id)) {
+        if let Some(shared) =
+            train_ids.iter().find(|&id| valid_ids.contains(id) || exclude.contains(id))
+        {
             return Err(TrainError::Config {
                 path: config.train.display().to_string(),
                 reason: format!("id `{shared}` is for training and also in another list"),
@@ -113,11 +115,15 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     config.validate("configuration")?;
     let data = TrainingData::from_config(&config.data, config.seed)?;
     if data.train.is_empty() {
-        return Err(TrainError::NoPairs(format!("`{}` has none left to train on", config.data.source)));
+        return Err(TrainError::NoPairs(format!(
+            "`{}` has none left to train on",
+            config.data.source
+        )));
     }
     let folder = RunFolder::new(&config.run);
     let resuming = folder.state().exists() || folder.previous_state().exists();
-    if folder.config().exists() {
+    // Without a saved state there is nothing to lose, and nothing to go on from.
+    if resuming && folder.config().exists() {
         if !resume {
             return Err(TrainError::RunExists { path: config.run.clone() });
         }
@@ -241,9 +247,8 @@ fn run_epoch(
 
 /// Drawn on a terminal only.
 fn progress_bar(length: u64, position: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{bar:30} step {pos}/{len}, {per_sec}, {eta} left, {msg}",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{bar:30} step {pos}/{len}, {per_sec}, {eta} left, {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_position(position).with_style(style)
 }

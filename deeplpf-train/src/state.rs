@@ -13,7 +13,8 @@ use deeplpf_core::{Checkpoint, checkpoint::serialize_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments, run_folder::write_whole,
+    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments,
+    run_folder::write_whole,
 };
 
 /// Counters of a run between two epochs.

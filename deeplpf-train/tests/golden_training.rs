@@ -64,13 +64,17 @@ fn compare(dtype: DType, bounds: &Bounds) {
         let expected_norm = flat(&golden[&format!("step0.grad_norm.{name}")])[0];
         let norm_error = (norm / expected_norm - 1.0).abs();
         if worst / largest > bounds.gradient_worst || norm_error > bounds.norm {
-            failures.push(format!("{name}: gradient {:.2e}, norm {norm_error:.2e}", worst / largest));
+            failures
+                .push(format!("{name}: gradient {:.2e}, norm {norm_error:.2e}", worst / largest));
         }
     }
     assert!(relative.len() > 50, "only {} gradients compared", relative.len());
     relative.sort_by(f64::total_cmp);
     let median = relative[relative.len() / 2];
-    println!("{dtype:?} gradients: median {median:.2e}, worst {:.2e}", relative[relative.len() - 1]);
+    println!(
+        "{dtype:?} gradients: median {median:.2e}, worst {:.2e}",
+        relative[relative.len() - 1]
+    );
     if median > bounds.gradient_median {
         failures.push(format!("median gradient {median:.2e}"));
     }

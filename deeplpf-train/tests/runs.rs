@@ -137,6 +137,8 @@ fn a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_state() {
     let text = error.to_string();
     assert!(text.contains("learning_rate") && text.contains("step"), "{text}");
     assert!(!RunFolder::new(&bad.run).last().exists());
+    // Nothing was saved, so the folder is free for a better configuration.
+    train(&TrainConfig { epochs: 1, adam: good.adam, ..bad }, false).unwrap();
 }
 
 #[test]
@@ -145,8 +147,7 @@ fn weights_to_start_from_must_be_of_the_same_model() {
     let first = TrainConfig { epochs: 1, ..config(&scratch.path().join("first")) };
     train(&first, false).unwrap();
     let weights = RunFolder::new(&first.run).last();
-    let second =
-        TrainConfig { weights: weights.clone(), ..config(&scratch.path().join("second")) };
+    let second = TrainConfig { weights: weights.clone(), ..config(&scratch.path().join("second")) };
     train(&second, false).unwrap();
     let other = TrainConfig {
         model: ModelConfig { graduated: 1, ..first.model },

@@ -26,7 +26,9 @@ pub enum ExperimentError {
         source: Box<ExperimentError>,
     },
     /// A recipe that neither is built in nor exists as a file.
-    #[error("no recipe `{name}`; did you mean `{nearest}`? Built in: {known}. Or give the path of a TOML file")]
+    #[error(
+        "no recipe `{name}`; did you mean `{nearest}`? Built in: {known}. Or give the path of a TOML file"
+    )]
     UnknownRecipe {
         /// As given.
         name: String,

@@ -6,11 +6,7 @@ use std::{
 };
 
 use deeplpf_core::{Checkpoint, DType, Enhancer, ModelConfig, select_device};
-use deeplpf_eval::{
-    Metric, Scores,
-    metrics::{ImageMetric, metrics_by_key},
-    score_image,
-};
+use deeplpf_eval::{Metric, Scores, metrics::metrics_by_key, score_image};
 use deeplpf_train::PairSource;
 use indicatif::ProgressBar;
 use ndarray::Array3;
@@ -74,7 +70,7 @@ pub(crate) struct Evaluated {
 /// Fails if any pair fails: a mean is never taken over fewer photographs than there are.
 pub(crate) fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Evaluated> {
     let metrics = metrics_by_key(METRICS)?;
-    let described = || -> Vec<Metric> { metrics.iter().map(|m: &Box<dyn ImageMetric>| m.metric()).collect() };
+    let described = || -> Vec<Metric> { metrics.iter().map(|metric| metric.metric()).collect() };
     let mut evaluated = Evaluated {
         input_scores: Scores::new(described()),
         scores: Scores::new(described()),
@@ -133,7 +129,7 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
         title: format!("Evaluation of {weights}"),
         tested: &tested,
         notes: vec![format!(
-            "dialect {:?}, fixes {}",
+            "Dialect {}, fixes {}.",
             enhancer.model().config().dialect,
             enhancer.model().config().fixes
         )],

@@ -59,9 +59,12 @@ impl Outputs<'_> {
         report.tables = vec![table.clone()];
         if self.judged.len() > 2 {
             let bars = self.bars(&table);
-            bars.write(&out.join("ablation.png"))?;
-            bars.write(&out.join("ablation.svg"))?;
-            report.plots.push(bars.to_svg()?);
+            // Where every image equals its target, PSNR is infinite and has no bars.
+            if !bars.bars.is_empty() {
+                bars.write(&out.join("ablation.png"))?;
+                bars.write(&out.join("ablation.svg"))?;
+                report.plots.push(bars.to_svg()?);
+            }
         }
         for (name, curves) in self.training_curves() {
             curves.write(&out.join(format!("{name}.png")))?;
@@ -103,27 +106,34 @@ impl Outputs<'_> {
     }
 
     fn training_curves(&self) -> Vec<(&'static str, Curves)> {
-        let curves = |title: &str, y_label: &str, log_y, of: fn(&TrainingCurve) -> &Vec<(f64, f64)>| {
-            let series = self
-                .curves
-                .iter()
-                .filter(|curve| !of(curve).is_empty())
-                .map(|curve| Series::new(&curve.label, of(curve).clone()))
-                .collect::<Vec<_>>();
-            Curves {
-                title: title.into(),
-                x_label: "epoch".into(),
-                y_label: y_label.into(),
-                log_y,
-                series,
-            }
-        };
+        let curves =
+            |title: &str, y_label: &str, log_y, of: fn(&TrainingCurve) -> &Vec<(f64, f64)>| {
+                let series = self
+                    .curves
+                    .iter()
+                    .map(|curve| {
+                        // A loss of exactly 0 has no logarithm and becomes a gap.
+                        let drawn = |v: f64| if log_y && v <= 0.0 { f64::NAN } else { v };
+                        let points: Vec<_> =
+                            of(curve).iter().map(|&(x, y)| (x, drawn(y))).collect();
+                        Series::new(&curve.label, points)
+                    })
+                    .filter(|series| series.points.iter().any(|(_, y)| y.is_finite()))
+                    .collect::<Vec<_>>();
+                Curves {
+                    title: title.into(),
+                    x_label: "epoch".into(),
+                    y_label: y_label.into(),
+                    log_y,
+                    series,
+                }
+            };
         [
-            ("training_loss", curves("Training loss", "loss, mean over the epoch", true, |c| &c.loss)),
             (
-                "validation_psnr",
-                curves("Validation PSNR", "PSNR (dB)", false, |c| &c.valid_psnr),
+                "training_loss",
+                curves("Training loss", "loss, mean over the epoch", true, |c| &c.loss),
             ),
+            ("validation_psnr", curves("Validation PSNR", "PSNR (dB)", false, |c| &c.valid_psnr)),
         ]
         .into_iter()
         .filter(|(_, curves)| !curves.series.is_empty())

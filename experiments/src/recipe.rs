@@ -112,9 +112,7 @@ impl Recipe {
     /// Unknown keys (with the nearest one), runs without or with equal names, values out of range.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let recipe: Self = parse(text, name, &[])?;
-        let refuse = |reason: String| {
-            Err(ExperimentError::Recipe { recipe: name.into(), reason })
-        };
+        let refuse = |reason: String| Err(ExperimentError::Recipe { recipe: name.into(), reason });
         if recipe.run.is_empty() {
             return refuse("it has no [[run]]".into());
         }
@@ -198,7 +196,9 @@ mod tests {
         let error = |text: &str| Recipe::parse(text, "test").unwrap_err().to_string();
         let changed = |from: &str, to: &str| error(&TEXT.replace(from, to));
         assert!(changed("epochs", "epoch").contains("did you mean `epochs`?"));
-        assert!(changed("graduated = 0", "graduate = 0").contains("did you mean `model.graduated`?"));
+        assert!(
+            changed("graduated = 0", "graduate = 0").contains("did you mean `model.graduated`?")
+        );
         assert!(changed("[test]", "[tests]").contains("did you mean `test`?"));
         assert!(changed("name = \"b\"", "name = \"a\"").contains("two runs are called `a`"));
         assert!(changed("name = \"b\"", "name = \"../b\"").contains("`name` must be"));

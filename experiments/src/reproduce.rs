@@ -64,11 +64,9 @@ pub fn reproduce(
     let mut finished = Vec::new();
     for (index, spec) in recipe.run.iter().enumerate() {
         let place = format!("run {} of {}: {}", index + 1, recipe.run.len(), spec.label);
-        let run = train_and_judge(&recipe, name, spec, &out, &tested, &place, announce)
-            .map_err(|source| ExperimentError::Run {
-                run: spec.name.clone(),
-                source: Box::new(source),
-            })?;
+        let run = train_and_judge(&recipe, name, spec, &out, &tested, &place, announce).map_err(
+            |source| ExperimentError::Run { run: spec.name.clone(), source: Box::new(source) },
+        )?;
         finished.push(run);
     }
     let table = write_outputs(&recipe, &tested, &finished, &out)?;
@@ -109,10 +107,7 @@ fn train_and_judge<'a>(
     let curve = TrainingCurve {
         label: spec.label.clone(),
         loss: records.iter().map(|r| (epoch(r.epoch), r.loss)).collect(),
-        valid_psnr: records
-            .iter()
-            .filter_map(|r| Some((epoch(r.epoch), r.valid_psnr?)))
-            .collect(),
+        valid_psnr: records.iter().filter_map(|r| Some((epoch(r.epoch), r.valid_psnr?))).collect(),
     };
     let parameters = enhancer.model().parameters().count();
     Ok(Finished { spec, evaluated, parameters, curve })
@@ -131,10 +126,8 @@ fn write_outputs(
             reason: format!("shown = \"{}\" is not the name of a run", recipe.shown),
         });
     };
-    let mut judged = vec![Judged {
-        label: "input, unchanged".into(),
-        scores: &shown.evaluated.input_scores,
-    }];
+    let mut judged =
+        vec![Judged { label: "input, unchanged".into(), scores: &shown.evaluated.input_scores }];
     judged.extend(
         finished
             .iter()

@@ -53,7 +53,8 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(CoreError::io("read", path))?;
         let length = file.metadata().map_err(CoreError::io("read", path))?.len();
-        let malformed = |reason: &str| CoreError::Malformed { path: path.into(), reason: reason.into() };
+        let malformed =
+            |reason: &str| CoreError::Malformed { path: path.into(), reason: reason.into() };
         if length == 0 {
             return Err(malformed("the file is empty; fetch or copy it again"));
         }

@@ -61,11 +61,12 @@ struct Entry {
 
 /// Tensors of a state dict, or of the `state_dict` entry of a training checkpoint.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    let malformed =
-        |reason: String| CoreError::Malformed { path: path.into(), reason: format!("{reason}; save it again with torch.save(model.state_dict(), FILE)") };
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
-        malformed(format!("the archive is cut short or damaged ({error})"))
-    })?;
+    let malformed = |reason: String| CoreError::Malformed {
+        path: path.into(),
+        reason: format!("{reason}; save it again with torch.save(model.state_dict(), FILE)"),
+    };
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes))
+        .map_err(|error| malformed(format!("the archive is cut short or damaged ({error})")))?;
     let mut pickle_name = None;
     for index in 0..archive.len() {
         let entry = archive
@@ -77,7 +78,9 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>
         }
     }
     let Some(pickle_name) = pickle_name else {
-        return Err(malformed("the archive holds no data.pkl, so it is not from torch.save".into()));
+        return Err(malformed(
+            "the archive holds no data.pkl, so it is not from torch.save".into(),
+        ));
     };
     let folder = pickle_name.trim_end_matches("data.pkl").to_string();
     let program = read_entry(&mut archive, &pickle_name, bytes.len()).map_err(&malformed)?;
@@ -183,7 +186,10 @@ impl Machine<'_> {
     fn malformed(&self, reason: impl std::fmt::Display) -> CoreError {
         CoreError::Malformed {
             path: self.path.into(),
-            reason: format!("its pickle is damaged or of another kind (byte {}: {reason})", self.at),
+            reason: format!(
+                "its pickle is damaged or of another kind (byte {}: {reason})",
+                self.at
+            ),
         }
     }
 

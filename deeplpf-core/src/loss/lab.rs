@@ -125,9 +125,7 @@ pub(super) fn mean_absolute_difference<T: Element>(ours: &[T], theirs: &[T]) -> 
     let sums: Vec<f64> = ours
         .par_chunks(BLOCK)
         .zip(theirs.par_chunks(BLOCK))
-        .map(|(ours, theirs)| {
-            ours.iter().zip(theirs).map(|(&p, &t)| (p - t).abs().wide()).sum()
-        })
+        .map(|(ours, theirs)| ours.iter().zip(theirs).map(|(&p, &t)| (p - t).abs().wide()).sum())
         .collect();
     sums.iter().sum::<f64>() / ours.len() as f64
 }

@@ -68,11 +68,7 @@ pub fn loss(
     } else {
         evaluate::<f32>(prediction, target, config, last_scale)?
     };
-    Ok(LossValue {
-        total: prediction.contiguous()?.apply_op1(op)?,
-        lab: parts.0,
-        ms_ssim: parts.1,
-    })
+    Ok(LossValue { total: prediction.contiguous()?.apply_op1(op)?, lab: parts.0, ms_ssim: parts.1 })
 }
 
 /// Means of (Lab difference, MS-SSIM), and the operation that carries value and gradient.
@@ -95,12 +91,8 @@ fn evaluate<T: Element>(
             {
                 let ours = scaled_lab(prediction);
                 let theirs = scaled_lab(target);
-                let (similarity, similarity_gradient) = ms_ssim(
-                    &ours[..pixels],
-                    &theirs[..pixels],
-                    (height, width),
-                    last_scale,
-                );
+                let (similarity, similarity_gradient) =
+                    ms_ssim(&ours[..pixels], &theirs[..pixels], (height, width), last_scale);
                 lab_sum += lab::mean_absolute_difference(&ours, &theirs);
                 ms_ssim_sum += similarity;
                 let share = 1.0 / batch as f64;

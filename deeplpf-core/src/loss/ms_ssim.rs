@@ -91,8 +91,7 @@ impl<T: Element> Scale<T> {
     fn new(x: Vec<T>, y: Vec<T>, size: (usize, usize), with_luminance: bool) -> Self {
         let squares = x.iter().zip(&y).map(|(&x, &y)| x * x + y * y).collect::<Vec<_>>();
         let product = x.iter().zip(&y).map(|(&x, &y)| x * y).collect::<Vec<_>>();
-        let moments =
-            [blur(&x, size), blur(&y, size), blur(&squares, size), blur(&product, size)];
+        let moments = [blur(&x, size), blur(&y, size), blur(&squares, size), blur(&product, size)];
         let mut scale = Self { x, y, size, with_luminance, moments, mean: 0.0 };
         let sums: Vec<f64> = (0..size.0)
             .into_par_iter()
@@ -102,8 +101,7 @@ impl<T: Element> Scale<T> {
                         let terms = scale.terms(i);
                         let contrast = terms.numerator / terms.denominator;
                         if with_luminance {
-                            let luminance =
-                                terms.luminance_numerator / terms.luminance_denominator;
+                            let luminance = terms.luminance_numerator / terms.luminance_denominator;
                             (luminance * contrast).wide()
                         } else {
                             contrast.wide()
@@ -152,9 +150,8 @@ impl<T: Element> Scale<T> {
                 *to_square = -(factor * contrast / t.denominator);
                 *to_mean = -(*to_product * mu_y) - two * *to_square * mu_x;
                 if self.with_luminance {
-                    *to_mean = *to_mean
-                        + weight * contrast * two * (mu_y - luminance * mu_x)
-                            / t.luminance_denominator;
+                    *to_mean += weight * contrast * two * (mu_y - luminance * mu_x)
+                        / t.luminance_denominator;
                 }
             });
         // The blur is its own transpose: the window is symmetric and the padding is zero.
@@ -191,7 +188,7 @@ fn blur<T: Element>(plane: &[T], (height, width): (usize, usize)) -> Vec<T> {
                     continue;
                 }
                 let source = &plane[(source - reach) * width..][..width];
-                line.iter_mut().zip(source).for_each(|(to, &v)| *to = *to + weight * v);
+                line.iter_mut().zip(source).for_each(|(to, &v)| *to += weight * v);
             }
             for (x, value) in out.iter_mut().enumerate() {
                 let taps = &padded[x..x + TAPS];
@@ -232,8 +229,8 @@ fn add_halved_gradient<T: Element>(
         let line = &mut gradient[y * width..][..2 * columns];
         let source = &coarse[y / 2 * columns..][..columns];
         for (pair, &from) in line.chunks_exact_mut(2).zip(source) {
-            pair[0] = pair[0] + quarter * from;
-            pair[1] = pair[1] + quarter * from;
+            pair[0] += quarter * from;
+            pair[1] += quarter * from;
         }
     }
 }

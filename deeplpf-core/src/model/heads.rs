@@ -110,6 +110,20 @@ impl Head {
         self.output.zero()
     }
 
+    /// Zeroes the output but for the bias of its first `geometry` numbers, which are drawn on ±1:
+    /// with a neutral scale a mask is 1 wherever it lies, and instances that lie apart can learn
+    /// different things, while equal ones would stay equal forever.
+    pub fn zero_scales(&self, geometry: usize, seed: u64, name: &str) -> Result<()> {
+        self.output.zero()?;
+        let bias = &self.output.bias;
+        let mut generator = Generator::for_parameter(seed, name);
+        let values: Vec<f64> = (0..bias.elem_count())
+            .map(|index| if index < geometry { 2.0 * generator.uniform() - 1.0 } else { 0.0 })
+            .collect();
+        bias.set(&Tensor::from_vec(values, bias.shape(), bias.device())?.to_dtype(bias.dtype())?)?;
+        Ok(())
+    }
+
     pub fn zero_gates(&self) -> Result<()> {
         self.gates.as_ref().map_or(Ok(()), Linear::zero)
     }

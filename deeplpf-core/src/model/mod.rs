@@ -68,7 +68,7 @@ pub struct Prediction {
 impl Prediction {
     /// Mean gate over images and instances, 1 + tanh(raw) each; `None` without gates.
     pub fn mean_gate(&self, config: &ModelConfig) -> Result<Option<Tensor>> {
-        let gates = config.gates.then_some(config.graduated + config.elliptical).unwrap_or(0);
+        let gates = if config.gates { config.graduated + config.elliptical } else { 0 };
         if gates == 0 {
             return Ok(None);
         }
@@ -135,7 +135,7 @@ impl Model {
             head.zero_gates()?;
         }
         if initialisation == Initialisation::Identity {
-            model.start_at_identity()?;
+            model.start_at_identity(seed)?;
         }
         Ok(model)
     }
@@ -157,11 +157,7 @@ impl Model {
     }
 
     /// Overwrites all parameters; see [`Model::from_tensors`].
-    pub fn assign(
-        &self,
-        tensors: &BTreeMap<String, Tensor>,
-        path: &std::path::Path,
-    ) -> Result<()> {
+    pub fn assign(&self, tensors: &BTreeMap<String, Tensor>, path: &std::path::Path) -> Result<()> {
         let mut problems = Vec::new();
         for (name, variable) in self.parameters.iter() {
             match tensors.get(name) {
@@ -265,7 +261,7 @@ impl Model {
     }
 
     /// Makes the untrained network return its input.
-    fn start_at_identity(&self) -> Result<()> {
+    fn start_at_identity(&self, seed: u64) -> Result<()> {
         let refuse = |reason: &str| {
             Err(CoreError::Config(format!("initialisation = \"identity\": {reason}")))
         };
@@ -283,8 +279,18 @@ impl Model {
         if !gain.is_finite() || gain < 1.0 {
             return refuse("these filters have no neutral setting");
         }
-        for head in self.heads() {
+        if let Some(head) = &self.polynomial {
             head.zero_output()?;
+        }
+        let local = [
+            (&self.graduated, self.config.graduated, "graduated"),
+            (&self.elliptical, self.config.elliptical, "elliptical"),
+        ];
+        for (head, instances, name) in local {
+            if let Some(head) = head {
+                // Five numbers of geometry per instance come first, then the scales.
+                head.zero_scales(5 * instances, seed, &format!("identity.{name}"))?;
+            }
         }
         self.backbone.start_at_identity(1.0 / gain)
     }
@@ -312,9 +318,7 @@ impl Model {
             Polynomial::Cubic20 => words.push("cubic20".to_string()),
         }
         let local = [("graduated", self.config.graduated), ("elliptical", self.config.elliptical)];
-        words.extend(
-            local.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} x{n}")),
-        );
+        words.extend(local.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} x{n}")));
         if words.is_empty() { "no filters".into() } else { words.join(" + ") }
     }
 }

@@ -76,13 +76,9 @@ impl Backbone {
         let projections = [encoder("conv1", w1)?, encoder("conv2", w2)?, encoder("conv3", w3)?];
         // Stored in every checkpoint of the release and never called.
         Double::new(&mut unet, "local_net", (w1, features))?;
-        let gate = config
-            .fixes
-            .contains(Fix::Wiring)
-            .then(|| unet.zeros("wiring_gate", 1))
-            .transpose()?;
-        let final_conv =
-            Convolution::new(builder, "final_conv", (3, features), 3, REFLECT_LINEAR)?;
+        let gate =
+            config.fixes.contains(Fix::Wiring).then(|| unet.zeros("wiring_gate", 1)).transpose()?;
+        let final_conv = Convolution::new(builder, "final_conv", (3, features), 3, REFLECT_LINEAR)?;
         let wiring = Wiring { projections, gate };
         Ok(Self { down, up_projections, up, last, final_conv, wiring })
     }
@@ -138,8 +134,8 @@ impl Backbone {
             // Centre of the 3x3 kernel from input channel to the same output channel.
             image[(channel * 3 + channel) * 9 + 4] = gain;
         }
-        let image = Tensor::from_vec(image, (3, 3, 3, 3), weight.device())?
-            .to_dtype(weight.dtype())?;
+        let image =
+            Tensor::from_vec(image, (3, 3, 3, 3), weight.device())?.to_dtype(weight.dtype())?;
         let rest = weight.narrow(0, 3, features - 3)?;
         weight.set(&Tensor::cat(&[image, rest.copy()?], 0)?)?;
         let zeros = bias.narrow(0, 0, 3)?.zeros_like()?;

@@ -88,7 +88,7 @@ fn block_gradients<T: Element>(
             let (knot, fraction) = segment(value);
             for d in 0..3 {
                 sums[3 * c + d] += (gradient * u[d][i]).wide();
-                grad[d][i] = grad[d][i] + p[3 * c + d] * gradient;
+                grad[d][i] += p[3 * c + d] * gradient;
             }
             sums[9 + c] += gradient.wide();
             let curve = 12 + c * KNOTS + knot;
@@ -96,13 +96,17 @@ fn block_gradients<T: Element>(
             sums[curve + 1] += (gradient * fraction).wide();
             let inside = value >= T::zero() && value <= T::one();
             let slope = if inside { (p[curve + 1] - p[curve]) * steps } else { T::zero() };
-            grad[c][i] = grad[c][i] + gradient * (T::one() + slope);
+            grad[c][i] += gradient * (T::one() + slope);
         }
     }
     sums
 }
 
-fn backward<T: Element>(image: &Tensor, parameters: &Tensor, grad_out: &Tensor) -> Result<[Tensor; 2]> {
+fn backward<T: Element>(
+    image: &Tensor,
+    parameters: &Tensor,
+    grad_out: &Tensor,
+) -> Result<[Tensor; 2]> {
     let plane = plane_size(image.shape(), parameters.shape())?;
     let batch = image.dim(0)?;
     let mut grad_image = vec![T::zero(); batch * 3 * plane];
@@ -130,9 +134,9 @@ fn backward<T: Element>(image: &Tensor, parameters: &Tensor, grad_out: &Tensor) 
                             block_gradients(p, u, g, [red, green, blue])
                         })
                         .collect();
-                    grad_parameters.extend((0..RAW_LEN).map(|k| {
-                        T::of(partial.iter().map(|sums| sums[k]).sum())
-                    }));
+                    grad_parameters.extend(
+                        (0..RAW_LEN).map(|k| T::of(partial.iter().map(|sums| sums[k]).sum())),
+                    );
                 }
                 Ok(())
             })

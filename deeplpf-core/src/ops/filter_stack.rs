@@ -64,7 +64,8 @@ fn forward<T: Element + Real>(
     let pixels = 3 * sizes.0 * sizes.1;
     let mut out = vec![T::zero(); image.len()];
     let raw_len = stage.config.raw_len();
-    for (n, (image, out)) in image.chunks_exact(pixels).zip(out.chunks_exact_mut(pixels)).enumerate()
+    for (n, (image, out)) in
+        image.chunks_exact(pixels).zip(out.chunks_exact_mut(pixels)).enumerate()
     {
         let raw = &raw[n * raw_len..][..raw_len];
         let stack = FilterStack::from_raw(&stage.config, raw).map_err(Error::wrap)?;

@@ -1,11 +1,11 @@
 //! Differentiable operations candle lacks or runs slowly. Each is a folder or file with its
 //! forward, its gradients and (later) its CUDA side together, generic over `f32` and `f64`.
 
+pub mod colour_stage;
 pub mod conv;
 pub mod filter_stack;
 pub mod max_pool;
 pub mod resize;
-pub mod colour_stage;
 pub mod upsample;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, WithDType, bail};

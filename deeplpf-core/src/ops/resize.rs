@@ -88,15 +88,17 @@ fn backward<T: Element>(op: &BilinearResize, x: &Tensor, grad_out: &Tensor) -> R
                         folded.fill(T::zero());
                         for (&gradient, column) in line.iter().zip(&columns) {
                             let right = column.weight * gradient;
-                            folded[column.low] = folded[column.low] + (gradient - right);
-                            folded[column.high] = folded[column.high] + right;
+                            folded[column.low] += gradient - right;
+                            folded[column.high] += right;
                         }
-                        for (y, weight) in [(row.low, T::one() - row.weight), (row.high, row.weight)] {
+                        for (y, weight) in
+                            [(row.low, T::one() - row.weight), (row.high, row.weight)]
+                        {
                             let target = &mut grad[y * width..][..width];
                             target
                                 .iter_mut()
                                 .zip(folded.iter())
-                                .for_each(|(to, &from)| *to = *to + weight * from);
+                                .for_each(|(to, &from)| *to += weight * from);
                         }
                     }
                 },

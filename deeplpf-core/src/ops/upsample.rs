@@ -30,7 +30,10 @@ struct Geometry {
 fn geometry(x: &Shape, skip: &Shape) -> Result<Geometry> {
     let (batch, channels, h, w) = x.dims4()?;
     let (skip_batch, skip_channels, height, width) = skip.dims4()?;
-    if skip_batch != batch || !(2 * h..=2 * h + 1).contains(&height) || !(2 * w..=2 * w + 1).contains(&width) {
+    if skip_batch != batch
+        || !(2 * h..=2 * h + 1).contains(&height)
+        || !(2 * w..=2 * w + 1).contains(&width)
+    {
         bail!("upsampled {x:?} does not meet the skip connection {skip:?}");
     }
     Ok(Geometry {
@@ -68,7 +71,12 @@ fn forward<T: Element>(
     produced(out, (g.batch, all, height, width))
 }
 
-fn backward<T: Element>(g: &Geometry, x: &Tensor, skip: &Tensor, grad_out: &Tensor) -> Result<[Tensor; 2]> {
+fn backward<T: Element>(
+    g: &Geometry,
+    x: &Tensor,
+    skip: &Tensor,
+    grad_out: &Tensor,
+) -> Result<[Tensor; 2]> {
     let ((h, w), (height, width)) = (g.small, g.large);
     let all = g.channels + g.skip_channels;
     let mut grad = vec![T::zero(); g.batch * g.channels * h * w];
@@ -79,7 +87,7 @@ fn backward<T: Element>(g: &Geometry, x: &Tensor, skip: &Tensor, grad_out: &Tens
             for (y, line) in source.chunks_exact(width).take(2 * h).enumerate() {
                 let target = &mut grad[y / 2 * w..][..w];
                 for (to, pair) in target.iter_mut().zip(line[g.left..].chunks_exact(2)) {
-                    *to = *to + (pair[0] + pair[1]);
+                    *to += pair[0] + pair[1];
                 }
             }
         });

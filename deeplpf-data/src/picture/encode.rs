@@ -11,9 +11,9 @@ use image::metadata::Orientation;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 use ndarray::ArrayView3;
 
-use crate::atomic_file::write_atomically;
 use super::{ImageInfo, colour, npy};
 use crate::DataError;
+use crate::atomic_file::write_atomically;
 
 /// JPEG quality on libjpeg's scale of 1 to 100. At 95 the quantisation error is below what is
 /// visible; the encoder keeps colour at full resolution (4:4:4).

@@ -50,8 +50,7 @@ impl Geometry {
 
     /// Output rows per block when `channels` input channels are unfolded.
     fn rows_per_block(&self, channels: usize) -> usize {
-        let columns =
-            (BLOCK_ELEMENTS / (channels * self.kernel * self.kernel)).max(LEAST_COLUMNS);
+        let columns = (BLOCK_ELEMENTS / (channels * self.kernel * self.kernel)).max(LEAST_COLUMNS);
         columns.div_ceil(self.width_out).min(self.height_out)
     }
 
@@ -142,16 +141,14 @@ fn fold<T: Element>(
                         touched
                             .iter_mut()
                             .zip(&line[interior.clone()])
-                            .for_each(|(to, &v)| *to = *to + v);
+                            .for_each(|(to, &v)| *to += v);
                     } else {
                         let touched = target[first..].iter_mut().step_by(stride);
-                        touched
-                            .zip(&line[interior.clone()])
-                            .for_each(|(to, &v)| *to = *to + v);
+                        touched.zip(&line[interior.clone()]).for_each(|(to, &v)| *to += v);
                     }
                     for x in (0..interior.start).chain(interior.end..g.width_out) {
                         if let Some(to) = g.source(x, tap_x, g.width) {
-                            target[to] = target[to] + line[x];
+                            target[to] += line[x];
                         }
                     }
                 }
@@ -240,9 +237,11 @@ pub(super) fn backward<T: Element>(
                 .par_iter()
                 .zip(out)
                 .with_min_len(1 << 14)
-                .map(|(&gradient, &value)| {
-                    if value > T::zero() { gradient } else { gradient * slope }
-                })
+                .map(
+                    |(&gradient, &value)| {
+                        if value > T::zero() { gradient } else { gradient * slope }
+                    },
+                )
                 .collect::<Vec<T>>();
             &masked
         }
@@ -281,10 +280,7 @@ pub(super) fn backward<T: Element>(
             for (to, from) in
                 sum.chunks_exact_mut(g.channels_in * taps).zip(partial.chunks_exact(columns))
             {
-                to[first..first + columns]
-                    .iter_mut()
-                    .zip(from)
-                    .for_each(|(to, &from)| *to = *to + from);
+                to[first..first + columns].iter_mut().zip(from).for_each(|(to, &from)| *to += from);
             }
         }
         sum
@@ -321,7 +317,8 @@ fn group_gradients<T: Element>(
     let taps = g.kernel * g.kernel;
     let unfolded_rows = channels * taps;
     let rows_per_block = g.rows_per_block(channels);
-    let mut grad_weight = vec![T::zero(); if wanted.weight { g.channels_out * unfolded_rows } else { 0 }];
+    let mut grad_weight =
+        vec![T::zero(); if wanted.weight { g.channels_out * unfolded_rows } else { 0 }];
     let weight = Matrix::rows(&weight[first * taps..], g.channels_in * taps);
     let mut columns = Vec::new();
     let mut grad_columns = Vec::new();

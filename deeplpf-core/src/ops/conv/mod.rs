@@ -101,8 +101,7 @@ fn forward<T: Element>(
     let (x, weight, bias) =
         (elements::<T>(s1, l1)?, elements::<T>(s2, l2)?, elements::<T>(s3, l3)?);
     let out = cpu::forward(geometry, x, weight, bias);
-    let shape =
-        (geometry.batch, geometry.channels_out, geometry.height_out, geometry.width_out);
+    let shape = (geometry.batch, geometry.channels_out, geometry.height_out, geometry.width_out);
     produced(out, shape)
 }
 
@@ -110,8 +109,7 @@ fn backward<T: Element>(
     geometry: &Geometry,
     [x, weight, bias, out, grad_out]: [&Tensor; 5],
 ) -> Result<[Option<Tensor>; 3]> {
-    let wanted =
-        cpu::Wanted { image: x.track_op(), weight: weight.track_op() || bias.track_op() };
+    let wanted = cpu::Wanted { image: x.track_op(), weight: weight.track_op() || bias.track_op() };
     let gradients = with_elements::<T, _>(x, |x| {
         with_elements::<T, _>(weight, |weight| {
             with_elements::<T, _>(out, |out| {
