@@ -2,7 +2,7 @@
 //! dicts. Files are untrusted: nothing in them is executed, and sizes are checked before memory is
 //! taken.
 
-mod pickle;
+mod pytorch;
 mod safetensors;
 
 use std::{
@@ -64,7 +64,7 @@ impl Checkpoint {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(CoreError::io("read", path))?;
         if bytes.starts_with(b"PK\x03\x04") {
-            let tensors = pickle::read(path, &bytes)?;
+            let tensors = pytorch::read(path, &bytes)?;
             return Ok(Self {
                 path: path.into(),
                 config: None,

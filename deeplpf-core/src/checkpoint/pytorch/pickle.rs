@@ -1,37 +1,35 @@
-//! A reader for PyTorch state dicts that can do nothing but read tensors.
+//! A pickle interpreter that can do nothing but describe tensors.
 //!
-//! A pickle is a program for a stack machine. This one knows the dozen opcodes `torch.save` uses
-//! for a state dict and four callables, which it interprets itself; any other callable is refused
-//! by name. Values are shared, not copied, so a small file cannot unfold into a large structure.
-//!
-//! Format: a zip archive (stored, not compressed) with `<name>/data.pkl` and one file
-//! `<name>/data/<key>` of little-endian numbers per storage (torch/serialization.py, torch 1.6 and
-//! later).
+//! A pickle is a program for a stack machine. This one knows the opcodes `torch.save` uses for a
+//! state dict and a few callables, which it interprets itself; any other callable is refused by
+//! name. Values are shared, not copied, so a small file cannot unfold into a large structure; and
+//! what is put inside something else is never changed again, so structures have a bounded depth and
+//! no cycles.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    io::{Cursor, Read},
+    cell::{Cell, RefCell},
+    collections::HashMap,
     path::Path,
     rc::Rc,
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 
-use super::safetensors::require_finite;
 use crate::{CoreError, Result};
 
 /// Values on the stack at once; a state dict of this model needs under a thousand.
 const MAX_STACK: usize = 1 << 16;
+/// Containers within containers; a training checkpoint has under ten.
+const MAX_DEPTH: usize = 32;
 
 #[derive(Clone)]
-enum Value {
+pub(super) enum Value {
     Mark,
     Int(i64),
     Text(Rc<str>),
-    Tuple(Rc<Vec<Value>>),
+    Tuple(Rc<Tuple>),
     List,
-    Dict(Rc<RefCell<Vec<(Value, Value)>>>),
+    Dict(Rc<Dict>),
     Callable(Callable),
     Storage(Rc<Storage>),
     Tensor(Rc<Entry>),
@@ -40,138 +38,41 @@ enum Value {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Callable {
+pub(super) enum Callable {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
     StorageType(DType),
 }
 
-struct Storage {
-    dtype: DType,
-    key: Rc<str>,
+pub(super) struct Tuple {
+    items: Vec<Value>,
+    depth: usize,
 }
 
-struct Entry {
-    storage: Rc<Storage>,
-    offset: usize,
-    shape: Vec<usize>,
-    strides: Vec<usize>,
+#[derive(Default)]
+pub(super) struct Dict {
+    pub items: RefCell<Vec<(Value, Value)>>,
+    depth: Cell<usize>,
+    /// Whether it is inside another value; then it takes no more items.
+    enclosed: Cell<bool>,
 }
 
-/// Tensors of a state dict, or of the `state_dict` entry of a training checkpoint.
-pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    let malformed = |reason: String| CoreError::Malformed {
-        path: path.into(),
-        reason: format!("{reason}; save it again with torch.save(model.state_dict(), FILE)"),
-    };
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes))
-        .map_err(|error| malformed(format!("the archive is cut short or damaged ({error})")))?;
-    let mut pickle_name = None;
-    for index in 0..archive.len() {
-        let entry = archive
-            .by_index(index)
-            .map_err(|error| malformed(format!("the archive is damaged ({error})")))?;
-        let name = entry.name().map_err(|error| malformed(error.to_string()))?.into_owned();
-        if name.ends_with("/data.pkl") || name == "data.pkl" {
-            pickle_name = Some(name);
-        }
-    }
-    let Some(pickle_name) = pickle_name else {
-        return Err(malformed(
-            "the archive holds no data.pkl, so it is not from torch.save".into(),
-        ));
-    };
-    let folder = pickle_name.trim_end_matches("data.pkl").to_string();
-    let program = read_entry(&mut archive, &pickle_name, bytes.len()).map_err(&malformed)?;
-    let root = Machine { path, program: &program, at: 0, stack: Vec::new(), memo: HashMap::new() }
-        .run()?;
-
-    let entries = state_dict(&root)
-        .ok_or_else(|| malformed("it holds no state dict (a dict of tensors by name)".into()))?;
-    let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
-    let mut tensors = BTreeMap::new();
-    for (name, entry) in entries {
-        let key = &entry.storage.key;
-        if !storages.contains_key(key) {
-            let file = format!("{folder}data/{key}");
-            let raw = read_entry(&mut archive, &file, bytes.len())
-                .map_err(|reason| malformed(format!("tensor {name}: {reason}")))?;
-            storages.insert(key.clone(), raw);
-        }
-        let tensor = tensor(&entry, &storages[key])
-            .map_err(|reason| malformed(format!("tensor {name}: {reason}")))?;
-        require_finite(path, &name, &tensor)?;
-        tensors.insert(name, tensor);
-    }
-    Ok(tensors)
+pub(super) struct Storage {
+    pub dtype: DType,
+    pub key: Rc<str>,
 }
 
-/// A stored file of the archive; it cannot be larger than the archive itself.
-fn read_entry(
-    archive: &mut zip::ZipArchive<Cursor<&[u8]>>,
-    name: &str,
-    limit: usize,
-) -> std::result::Result<Vec<u8>, String> {
-    let entry = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
-    if entry.size() > limit as u64 {
-        return Err(format!("{name} claims {} bytes, more than the file has", entry.size()));
-    }
-    let mut content = Vec::new();
-    entry
-        .take(limit as u64)
-        .read_to_end(&mut content)
-        .map_err(|error| format!("{name} is damaged ({error})"))?;
-    Ok(content)
+pub(super) struct Entry {
+    pub storage: Rc<Storage>,
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    pub strides: Vec<usize>,
 }
 
-fn state_dict(root: &Value) -> Option<Vec<(String, Rc<Entry>)>> {
-    let Value::Dict(items) = root else { return None };
-    let items = items.borrow();
-    for (key, value) in items.iter() {
-        if let (Value::Text(key), Value::Dict(_)) = (key, value)
-            && ["state_dict", "model_state_dict", "model"].contains(&&**key)
-        {
-            return state_dict(value);
-        }
-    }
-    let tensors: Vec<_> = items
-        .iter()
-        .filter_map(|(key, value)| match (key, value) {
-            (Value::Text(name), Value::Tensor(entry)) => Some((name.to_string(), entry.clone())),
-            _ => None,
-        })
-        .collect();
-    (!tensors.is_empty()).then_some(tensors)
-}
-
-fn tensor(entry: &Entry, raw: &[u8]) -> std::result::Result<Tensor, String> {
-    let size = entry.storage.dtype.size_in_bytes();
-    let available = raw.len() / size;
-    let count = entry.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
-    let Some(count) = count.filter(|&count| count <= available) else {
-        return Err(format!("shape {:?} needs more numbers than the file has", entry.shape));
-    };
-    let mut gathered = Vec::with_capacity(count * size);
-    let mut index = vec![0usize; entry.shape.len()];
-    for _ in 0..count {
-        let position = index
-            .iter()
-            .zip(&entry.strides)
-            .try_fold(entry.offset, |sum, (&i, &stride)| i.checked_mul(stride)?.checked_add(sum))
-            .filter(|&position| position < available)
-            .ok_or("it reaches past its storage")?;
-        gathered.extend_from_slice(&raw[position * size..][..size]);
-        for (i, &n) in index.iter_mut().zip(&entry.shape).rev() {
-            *i += 1;
-            if *i < n {
-                break;
-            }
-            *i = 0;
-        }
-    }
-    Tensor::from_raw_buffer(&gathered, entry.storage.dtype, &entry.shape, &Device::Cpu)
-        .map_err(|error| error.to_string())
+/// Runs the program of `path` and returns the value it leaves.
+pub(super) fn interpret(path: &Path, program: &[u8]) -> Result<Value> {
+    Machine { path, program, at: 0, stack: Vec::new(), memo: HashMap::new() }.run()
 }
 
 struct Machine<'a> {
@@ -243,6 +144,30 @@ impl Machine<'_> {
         self.stack.pop().ok_or_else(|| self.malformed("its stack is empty"))
     }
 
+    /// The depth of something that holds `value`, which is final from now on.
+    fn enclose(&self, value: &Value) -> Result<usize> {
+        let depth = match value {
+            Value::Tuple(tuple) => tuple.depth,
+            Value::Dict(dict) => {
+                dict.enclosed.set(true);
+                dict.depth.get()
+            }
+            _ => 0,
+        };
+        if depth >= MAX_DEPTH {
+            return Err(self.malformed("it is nested too deeply"));
+        }
+        Ok(depth + 1)
+    }
+
+    fn push_tuple(&mut self, items: Vec<Value>) -> Result<()> {
+        let mut depth = 1;
+        for item in &items {
+            depth = depth.max(self.enclose(item)?);
+        }
+        self.push(Value::Tuple(Rc::new(Tuple { items, depth })))
+    }
+
     fn pop_to_mark(&mut self) -> Result<Vec<Value>> {
         match self.stack.iter().rposition(|value| matches!(value, Value::Mark)) {
             Some(mark) => {
@@ -273,13 +198,17 @@ impl Machine<'_> {
     }
 
     fn set_items(&mut self, items: Vec<Value>) -> Result<()> {
-        let Some(Value::Dict(dict)) = self.stack.last() else {
+        let Some(Value::Dict(dict)) = self.stack.last().cloned() else {
             return Err(self.malformed("items are set on something that is not a dict"));
         };
-        let mut dict = dict.borrow_mut();
         let mut items = items.into_iter();
         while let (Some(key), Some(value)) = (items.next(), items.next()) {
-            dict.push((key, value));
+            let depth = self.enclose(&key)?.max(self.enclose(&value)?);
+            if dict.enclosed.get() {
+                return Err(self.malformed("a dict changes after it was put into another value"));
+            }
+            dict.depth.set(dict.depth.get().max(depth));
+            dict.items.borrow_mut().push((key, value));
         }
         Ok(())
     }
@@ -366,10 +295,10 @@ impl Machine<'_> {
                     let id = self.word()?;
                     self.recall(id)?;
                 }
-                b')' => self.push(Value::Tuple(Rc::new(Vec::new())))?,
+                b')' => self.push_tuple(Vec::new())?,
                 b't' => {
                     let items = self.pop_to_mark()?;
-                    self.push(Value::Tuple(Rc::new(items)))?;
+                    self.push_tuple(items)?;
                 }
                 opcode @ 0x85..=0x87 => {
                     let count = usize::from(opcode - 0x84);
@@ -377,7 +306,7 @@ impl Machine<'_> {
                         return Err(self.malformed("its stack is empty"));
                     };
                     let items = self.stack.split_off(first);
-                    self.push(Value::Tuple(Rc::new(items)))?;
+                    self.push_tuple(items)?;
                 }
                 b']' => self.push(Value::List)?,
                 b'a' => drop(self.pop()?),
@@ -431,9 +360,9 @@ impl Machine<'_> {
 
     /// ("storage", type, key, location, count) as torch.save writes it.
     fn storage(&self, id: Value) -> Result<Value> {
-        if let Value::Tuple(items) = &id
+        if let Value::Tuple(tuple) = &id
             && let [_, Value::Callable(Callable::StorageType(dtype)), Value::Text(key), ..] =
-                items.as_slice()
+                tuple.items.as_slice()
         {
             return Ok(Value::Storage(Rc::new(Storage { dtype: *dtype, key: key.clone() })));
         }
@@ -444,14 +373,15 @@ impl Machine<'_> {
         let (Value::Callable(callable), Value::Tuple(arguments)) = (callable, arguments) else {
             return Err(self.malformed("a call of something that is not callable"));
         };
-        match (callable, arguments.as_slice()) {
+        match (callable, arguments.items.as_slice()) {
             (Callable::OrderedDict, _) => Ok(Value::Dict(Rc::default())),
             (
                 Callable::RebuildTensor,
                 [Value::Storage(storage), Value::Int(offset), shape, strides, ..],
             ) => {
                 let sizes = |value: &Value| match value {
-                    Value::Tuple(items) => items
+                    Value::Tuple(tuple) => tuple
+                        .items
                         .iter()
                         .map(|item| match item {
                             Value::Int(n) => usize::try_from(*n).ok(),
