@@ -200,7 +200,7 @@ pub struct ModelConfig {
     pub colour: bool,
     /// Channels of the five levels of the U-Net.
     pub widths: [usize; 5],
-    /// Channels of the backbone's output: three of image, the rest features.
+    /// Channels of the backbone's output: three of image, at least one of features.
     pub features: usize,
     /// Channels inside each head.
     pub head_width: usize,
@@ -274,8 +274,8 @@ impl ModelConfig {
         if self.widths.iter().any(|&width| width == 0 || width > MOST) {
             return refuse(format!("widths = {:?}: each must be 1 to {MOST}", self.widths));
         }
-        if self.features < 3 || self.features > MOST {
-            return refuse(format!("features = {}: must be 3 to {MOST}", self.features));
+        if self.features < 4 || self.features > MOST {
+            return refuse(format!("features = {}: must be 4 to {MOST}", self.features));
         }
         if self.head_width == 0 || self.head_width > MOST {
             return refuse(format!("head_width = {}: must be 1 to {MOST}", self.head_width));
@@ -351,7 +351,7 @@ mod tests {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         };
-        check(ModelConfig { features: 2, ..Default::default() }, "features");
+        check(ModelConfig { features: 3, ..Default::default() }, "features");
         check(ModelConfig { head_size: 10, ..Default::default() }, "head_size");
         check(ModelConfig { dropout: 1.0, ..Default::default() }, "dropout");
         check(

@@ -105,7 +105,7 @@ fn what_is_not_a_state_dict_says_so() {
 fn damaged_bytes_never_panic() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("model.safetensors");
-    let config = ModelConfig { widths: [1; 5], features: 3, head_width: 1, ..ModelConfig::small() };
+    let config = ModelConfig { widths: [1; 5], features: 4, head_width: 1, ..ModelConfig::small() };
     let model = Model::new(&config, Initialisation::Release, 1, DType::F32, &Device::Cpu).unwrap();
     write_safetensors(&model, &path).unwrap();
     let mut generator = Generator::new(29, Purpose::Synthesis, 0);

@@ -123,13 +123,14 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
     let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
     let evaluated = score_pairs(&enhancer, &tested.pairs)?;
     fs::create_dir_all(&request.out).map_err(ExperimentError::io("create", &request.out))?;
-    let method = format!("DeepLPF ({})", enhancer.model().describe_filters());
+    let method = "DeepLPF".to_string();
     let weights = request.weights.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let outputs = Outputs {
         title: format!("Evaluation of {weights}"),
         tested: &tested,
         notes: vec![format!(
-            "Dialect {}, fixes {}.",
+            "Filters {}, dialect {}, fixes {}.",
+            enhancer.model().describe_filters(),
             enhancer.model().config().dialect,
             enhancer.model().config().fixes
         )],

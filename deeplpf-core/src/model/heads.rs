@@ -31,8 +31,12 @@ impl HeadInput {
         mode: Mode,
     ) -> Result<Self> {
         let size = config.head_size;
-        let wired = backbone.wired(&out.encoder, size, mode)?;
-        Ok(Self { features: bilinear_resize(&out.features, size, size)?, wired, size })
+        let wired = backbone.wired(out, size, mode)?;
+        Ok(Self {
+            features: bilinear_resize(&backbone.features(out, mode)?, size, size)?,
+            wired,
+            size,
+        })
     }
 
     /// The input of one head: (N, features, size, size).

@@ -42,6 +42,19 @@ impl Convolution {
     }
 }
 
+impl Convolution {
+    /// Only the output channels in `outputs`.
+    pub fn forward_outputs(
+        &self,
+        x: &Tensor,
+        outputs: std::ops::Range<usize>,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let part = |parameter: &Tensor| parameter.narrow(0, outputs.start, outputs.len());
+        Ok(self.kind.apply(x, &part(&mode.of(&self.weight))?, &part(&mode.of(&self.bias))?)?)
+    }
+}
+
 /// [reflect-pad, 3x3 convolution, LeakyReLU] twice.
 #[derive(Clone, Debug)]
 pub(super) struct Double {

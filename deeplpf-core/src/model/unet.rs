@@ -17,10 +17,10 @@ use crate::{
 pub(super) struct BackboneOutput {
     /// Y1: (N, 3, H, W).
     pub image: Tensor,
-    /// F: (N, features - 3, H, W).
-    pub features: Tensor,
-    /// The three finest encoder levels, for the fix `wiring`.
-    pub encoder: [Tensor; 3],
+    /// The U-Net's image, (N, 3, H, W), which the features are a convolution of.
+    residual: Tensor,
+    /// The three finest encoder levels, kept only for the fix `wiring`.
+    encoder: Option<[Tensor; 3]>,
 }
 
 /// The encoder projections of the fix `wiring` and the scalar that opens them.
@@ -91,7 +91,8 @@ impl Backbone {
             skips.push(level);
             level = down.forward(&pooled, mode)?;
         }
-        let encoder = [skips[0].clone(), skips[1].clone(), skips[2].clone()];
+        let encoder = (self.wiring.gate.is_some())
+            .then(|| [skips[0].clone(), skips[1].clone(), skips[2].clone()]);
         for ((projection, up), skip) in
             self.up_projections.iter().zip(&self.up).zip(skips.into_iter().rev())
         {
@@ -101,19 +102,22 @@ impl Backbone {
             level = up.forward(&upsample_concat(&projected, &skip)?, mode)?;
         }
         let residual = (self.last.forward(&level, mode)? + x)?;
-        let out = self.final_conv.forward(&residual, mode)?;
-        let channels = out.dim(1)?;
-        Ok(BackboneOutput {
-            image: out.narrow(1, 0, 3)?.contiguous()?,
-            features: out.narrow(1, 3, channels - 3)?.contiguous()?,
-            encoder,
-        })
+        let image = self.final_conv.forward_outputs(&residual, 0..3, mode)?;
+        Ok(BackboneOutput { image, residual, encoder })
+    }
+
+    /// F: (N, features - 3, H, W), the largest tensor of the network, made only where it is needed.
+    pub fn features(&self, out: &BackboneOutput, mode: Mode) -> Result<Tensor> {
+        let features = self.final_conv.weight.dim(0)?;
+        self.final_conv.forward_outputs(&out.residual, 3..features, mode)
     }
 
     /// Sum of the encoder's projections, resized to `size` and times the gate: (N, features, size,
     /// size); `None` without the fix `wiring`.
-    pub fn wired(&self, encoder: &[Tensor; 3], size: usize, mode: Mode) -> Result<Option<Tensor>> {
-        let Some(gate) = &self.wiring.gate else { return Ok(None) };
+    pub fn wired(&self, out: &BackboneOutput, size: usize, mode: Mode) -> Result<Option<Tensor>> {
+        let (Some(gate), Some(encoder)) = (&self.wiring.gate, &out.encoder) else {
+            return Ok(None);
+        };
         // A 1x1 convolution commutes with the resize, whose weights sum to one.
         let project = |level: usize| {
             let resized = bilinear_resize(&encoder[level], size, size)?;
