@@ -172,7 +172,7 @@ pub enum Initialisation {
     /// As `Release`, but the untrained network returns its input: the last layer of every head and
     /// of the U-Net is zero, and the first three outputs of the 3->64 convolution pass the image
     /// on (halved, because the fusion adds Y1 to the filtered Y1). Only the places of the
-    /// graduated and elliptical instances are drawn apart (biases on ±1): with neutral scales that
+    /// graduated and elliptical instances are drawn apart (biases): with neutral scales that
     /// changes nothing, but instances that start equal would stay equal.
     Identity,
 }
@@ -302,6 +302,44 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// How many numbers a model of this configuration has, without building it.
+    pub(crate) fn parameter_count(&self) -> u128 {
+        let conv = |inputs: usize, outputs: usize, kernel: usize| {
+            outputs as u128 * (inputs as u128 * (kernel * kernel) as u128 + 1)
+        };
+        let double =
+            |inputs: usize, outputs: usize| conv(inputs, outputs, 3) + conv(outputs, outputs, 3);
+        let [w1, w2, w3, w4, w5] = self.widths;
+        let (features, width) = (self.features, self.head_width);
+        let unet =
+            double(3, w1) + double(w1, w2) + double(w2, w3) + double(w3, w4) + double(w4, w5);
+        let expanding =
+            double(w5 + w4, w4) + double(w4 + w3, w3) + double(w3 + w2, w2) + double(w2 + w1, w1);
+        let pointwise: u128 = [w5, w4, w3, w2].iter().map(|&w| conv(w, w, 1)).sum();
+        let stored: u128 = [w1, w2, w3].iter().map(|&w| conv(w, features, 1)).sum();
+        let stored = stored + double(w1, features);
+        let gate = u128::from(self.fixes.contains(Fix::Wiring));
+        let head = |outputs: usize, gates: usize| {
+            if outputs == 0 {
+                return 0;
+            }
+            let convolutions = conv(features, width, 3) + 3 * conv(width, width, 3);
+            convolutions + ((width + 1) * (outputs + if self.gates { gates } else { 0 })) as u128
+        };
+        let stack = self.stack();
+        let colour = if self.colour { crate::ops::colour_stage::RAW_LEN } else { 0 };
+        unet + expanding
+            + pointwise
+            + stored
+            + gate
+            + double(w1, 3)
+            + conv(3, features, 3)
+            + head(stack.polynomial_range().len(), 0)
+            + head(stack.graduated_range().len(), self.graduated)
+            + head(stack.elliptical_range().len(), self.elliptical)
+            + head(colour, 0)
+    }
+
     /// The first difference to `other`, as `key = ours, asked for theirs`; `None` if equal.
     pub fn difference(&self, other: &ModelConfig) -> Option<String> {
         let (Ok(serde_json::Value::Object(ours)), Ok(theirs)) =
@@ -358,5 +396,26 @@ mod tests {
             ModelConfig { dialect: Dialect::Paper, fixes: Fixes::ALL, ..Default::default() },
             "fixes",
         );
+    }
+
+    #[test]
+    fn parameters_are_counted_without_building() {
+        let small = ModelConfig::small();
+        for config in [
+            ModelConfig::default(),
+            ModelConfig { gates: true, colour: true, graduated: 2, ..small.clone() },
+            ModelConfig { polynomial: Polynomial::None, graduated: 0, elliptical: 0, ..small },
+        ] {
+            let model = crate::Model::new(
+                &config,
+                Initialisation::Release,
+                1,
+                crate::DType::F32,
+                &crate::Device::Cpu,
+            )
+            .unwrap();
+            assert_eq!(config.parameter_count(), model.parameters().count() as u128, "{config:?}");
+        }
+        assert_eq!(ModelConfig::default().parameter_count(), 1_769_347);
     }
 }

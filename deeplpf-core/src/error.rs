@@ -2,6 +2,20 @@
 
 use std::path::PathBuf;
 
+/// The first problems, and how many more there are.
+fn summary(problems: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut text = problems[..problems.len().min(SHOWN)].join("; ");
+    if problems.len() > SHOWN {
+        text += &format!("; and {} more", problems.len() - SHOWN);
+    }
+    text
+}
+
+fn gibibytes(bytes: &u64) -> f64 {
+    *bytes as f64 / (1024.0 * 1024.0 * 1024.0)
+}
+
 /// Errors of the network, its loss and its checkpoints.
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
@@ -38,6 +52,25 @@ pub enum CoreError {
         /// Least side.
         least: usize,
     },
+    /// A photograph that needs more memory than there is.
+    #[error(
+        "photograph of {:.1} megapixels needs about {:.1} GiB of memory, {:.1} GiB are free; make it \
+         smaller first, or use a machine with more",
+        *pixels as f64 / 1e6, gibibytes(needed), gibibytes(available)
+    )]
+    OutOfMemory {
+        /// Rows times columns.
+        pixels: usize,
+        /// Bytes needed, about.
+        needed: u64,
+        /// Bytes available.
+        available: u64,
+    },
+    /// Filter parameters that are NaN or infinite: weights that have run away.
+    #[error(
+        "the network predicts filter parameters that are not finite numbers; use other weights"
+    )]
+    NotFinite,
     /// An input tensor of the wrong shape.
     #[error("{what} has shape {found:?}, expected {expected}")]
     Shape {
@@ -77,7 +110,7 @@ pub enum CoreError {
         callable: String,
     },
     /// Tensor names and shapes that do not match the configured model.
-    #[error("{path} does not fit the model: {}", .problems.join("; "))]
+    #[error("{path} does not fit the model: {}", summary(.problems))]
     Mismatch {
         /// The file.
         path: PathBuf,
@@ -130,5 +163,18 @@ impl CoreError {
         path: &std::path::Path,
     ) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.into(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_in_round_numbers() {
+        let error =
+            CoreError::OutOfMemory { pixels: 24_000_000, needed: 13 << 30, available: 3 << 30 };
+        let text = error.to_string();
+        assert!(text.contains("24.0 megapixels needs about 13.0 GiB"), "{text}");
     }
 }

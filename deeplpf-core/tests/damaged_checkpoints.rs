@@ -86,6 +86,33 @@ fn structures_are_shallow() {
     refused(&program(&[b"\x80\x02".to_vec(), vec![b'('; 100_000]].concat()), "without bound");
 }
 
+/// A thousand names for one storage, and a configuration of a billion weights.
+#[test]
+fn small_files_do_not_unfold() {
+    let mut names = b"\x80\x02}(".to_vec();
+    for name in 0..1000u32 {
+        names.extend(b"X\x04\0\0\0");
+        names.extend(format!("{name:04}").bytes());
+        names.extend(
+            b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n",
+        );
+        names.extend(b"X\x01\0\0\x000X\x03\0\0\0cpuM\x00\x40tQK\0M\x00\x40\x85K\x01\x85");
+        names.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+    }
+    names.extend(b"u.");
+    let numbers = vec![0u8; 4 * 0x4000];
+    refused(&archive(&[("data.pkl", &names), ("data/0", &numbers)]), "larger than the file");
+
+    let config = ModelConfig { widths: [2048; 5], features: 2048, ..ModelConfig::small() };
+    let json = serde_json::to_string(&serde_json::to_string(&config).unwrap()).unwrap();
+    let header = format!("{{\"__metadata__\":{{\"config\":{json}}}}}");
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    let checkpoint = read(&bytes).unwrap();
+    let error = checkpoint.model(None, DType::F32, &Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("it holds 0"), "{error}");
+}
+
 #[test]
 fn what_is_not_a_state_dict_says_so() {
     refused(b"", "empty");

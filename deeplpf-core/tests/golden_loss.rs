@@ -56,7 +56,7 @@ fn compare(dtype: DType, bounds: (f64, f64)) {
             .iter()
             .zip(&lab.to_vec1::<f64>().unwrap())
             .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f64::max);
+            .fold(0.0, |worst, d| if d <= worst { worst } else { d });
         report.at_most(&format!("{case}.lab"), worst, bounds.0);
         for (variant, last) in [("release", LastScale::FourTimes), ("fixed", LastScale::Once)] {
             let pixels = height * width;

@@ -114,6 +114,25 @@ fn identity_initialisation_sets_the_instances_apart() {
     }
 }
 
+/// A scale without a gradient at the start would never have one.
+#[test]
+fn identity_initialisation_leaves_no_instance_dead() {
+    let config = ModelConfig::small();
+    let x = images(1, 40, 48, DType::F64);
+    for seed in 1..=30 {
+        let model =
+            Model::new(&config, Initialisation::Identity, seed, DType::F64, &Device::Cpu).unwrap();
+        let output = model.forward(&x, Mode::Train { seed, step: 0 }).unwrap().output;
+        let gradients = output.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        for filter in ["graduated", "elliptical"] {
+            let bias = format!("deeplpfnet.{filter}_filter.fc_{filter}.bias");
+            let bias = gradients.get(model.parameters().get(&bias).unwrap()).unwrap();
+            let scales = bias.to_vec1::<f64>().unwrap()[15..].to_vec();
+            assert!(scales.iter().all(|g| g.abs() > 1e-3), "seed {seed}, {filter}: {scales:?}");
+        }
+    }
+}
+
 /// `wiring`, `gates` and `colour` change nothing at the start.
 #[test]
 fn optional_parts_are_exact_identities_at_the_start() {

@@ -120,8 +120,24 @@ impl Checkpoint {
                 tensors.insert(WIRING_GATE.into(), zero()?);
             }
         }
-        Model::from_tensors(&config, &tensors, &self.path, dtype, device)
+        config.validate()?;
+        let found: u128 = tensors.values().map(|tensor| tensor.elem_count() as u128).sum();
+        // A hostile configuration could ask for all memory before its tensors are found missing.
+        let described = config.parameter_count();
+        let problem = if tensors.keys().any(|name| name.starts_with(RESUME_PREFIX)) {
+            RESUME_HINT.into()
+        } else if described > 2 * found + 100_000 {
+            format!("its configuration describes {described} numbers, it holds {found}")
+        } else {
+            return Model::from_tensors(&config, &tensors, &self.path, dtype, device);
+        };
+        Err(CoreError::Mismatch { path: self.path.clone(), problems: vec![problem] })
     }
 }
 
 const WIRING_GATE: &str = "backbonenet.unet.wiring_gate";
+
+/// How the names in a resume state of deeplpf-train begin.
+const RESUME_PREFIX: &str = "weight.";
+const RESUME_HINT: &str =
+    "it is a run's resume state; use checkpoints/best.safetensors of the same run";

@@ -125,8 +125,13 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     // Temporaries are private by default; a checkpoint should be as readable as any other file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(folder).map_err(CoreError::io("write", path))?;
-    // In parts, because errors of the whole name the temporary, which means nothing to a user.
+    // Errors that name the temporary mean nothing to a user: its part of the message is dropped,
+    // and the file is then written in parts.
+    let file = builder.tempfile_in(folder).map_err(|error| {
+        let message = error.to_string();
+        let words = message.split(" at path ").next().unwrap_or(&message).to_string();
+        CoreError::io("write", path)(std::io::Error::new(error.kind(), words))
+    })?;
     let (mut file, name) = file.into_parts();
     file.write_all(bytes).map_err(CoreError::io("write", path))?;
     file.sync_all().map_err(CoreError::io("write", path))?;

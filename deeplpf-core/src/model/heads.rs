@@ -114,16 +114,12 @@ impl Head {
         self.output.zero()
     }
 
-    /// Zeroes the output but for the bias of its first `geometry` numbers, which are drawn on ±1:
-    /// with a neutral scale a mask is 1 wherever it lies, and instances that lie apart can learn
-    /// different things, while equal ones would stay equal forever.
-    pub fn zero_scales(&self, geometry: usize, seed: u64, name: &str) -> Result<()> {
+    /// Zeroes the output but for the biases of its first numbers.
+    pub fn start_with(&self, first: &[f64]) -> Result<()> {
         self.output.zero()?;
         let bias = &self.output.bias;
-        let mut generator = Generator::for_parameter(seed, name);
-        let values: Vec<f64> = (0..bias.elem_count())
-            .map(|index| if index < geometry { 2.0 * generator.uniform() - 1.0 } else { 0.0 })
-            .collect();
+        let mut values = first.to_vec();
+        values.resize(bias.elem_count(), 0.0);
         bias.set(&Tensor::from_vec(values, bias.shape(), bias.device())?.to_dtype(bias.dtype())?)?;
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::{
         filter_stack::{filter_stack, polynomial},
     },
     parameters::Builder,
+    random::Generator,
 };
 use heads::{Head, HeadInput};
 use unet::Backbone;
@@ -237,7 +238,7 @@ impl Model {
         let mut parts: Vec<Tensor> = Vec::new();
         let mut gates: Vec<Tensor> = Vec::new();
         if let Some(head) = &self.polynomial {
-            parts.push(head.forward(&input.with_image(image)?, mode, 0)?.0);
+            parts.push(finite(head.forward(&input.with_image(image)?, mode, 0)?.0)?);
         }
         if local.iter().any(|(head, _)| head.is_some()) {
             let rest = (image.dim(0)?, stack.raw_len() - stack.polynomial_range().len());
@@ -248,8 +249,8 @@ impl Model {
             for (head, stream) in local {
                 if let Some(head) = head {
                     let (raw, gate) = head.forward(&input, mode, stream)?;
-                    parts.push(raw);
-                    gates.extend(gate);
+                    parts.push(finite(raw)?);
+                    gates.extend(gate.map(finite).transpose()?);
                 }
             }
         }
@@ -288,8 +289,9 @@ impl Model {
         ];
         for (head, instances, name) in local {
             if let Some(head) = head {
-                // Five numbers of geometry per instance come first, then the scales.
-                head.zero_scales(5 * instances, seed, &format!("identity.{name}"))?;
+                let mut generator = Generator::for_parameter(seed, &format!("identity.{name}"));
+                let geometry = starting_geometry(name, instances, &mut generator);
+                head.start_with(&geometry)?;
             }
         }
         self.backbone.start_at_identity(1.0 / gain)
@@ -321,4 +323,30 @@ impl Model {
         words.extend(local.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} x{n}")));
         if words.is_empty() { "no filters".into() } else { words.join(" + ") }
     }
+}
+
+/// Raw geometry of instances that lie apart, in blocks of one number per instance; the scales after
+/// it are neutral.
+///
+/// Numbers are drawn on ±1, except those of the graduated offsets: a graduated mask whose second
+/// offset reaches the first has two equal slopes, which cancel in every gradient at a neutral scale,
+/// so o2 starts at least half a unit below c, and the floor of c below both.
+fn starting_geometry(filter: &str, instances: usize, generator: &mut Generator) -> Vec<f64> {
+    let mut draw = |lo: f64, hi: f64| -> Vec<f64> {
+        (0..instances).map(|_| lo + (hi - lo) * generator.uniform()).collect()
+    };
+    let mut blocks: Vec<Vec<f64>> = (0..5).map(|_| draw(-1.0, 1.0)).collect();
+    if filter == "graduated" {
+        blocks[2] = draw(-2.2, -1.8);
+        blocks[3] = draw(-0.5, 1.0);
+        let below = draw(0.5, 1.0);
+        blocks[4] = blocks[3].iter().zip(&below).map(|(c, below)| c - below).collect();
+    }
+    blocks.concat()
+}
+
+/// `raw`, if all its numbers are finite.
+fn finite(raw: Tensor) -> Result<Tensor> {
+    let sum = raw.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+    if sum.is_finite() { Ok(raw) } else { Err(CoreError::NotFinite) }
 }

@@ -48,6 +48,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>
         .ok_or_else(|| malformed("it holds no state dict (a dict of tensors by name)".into()))?;
     let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
     let mut tensors = BTreeMap::new();
+    let mut gathered = 0;
     for (name, entry) in entries {
         let key = &entry.storage.key;
         if !storages.contains_key(key) {
@@ -58,6 +59,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>
         }
         let tensor = tensor(&entry, &storages[key])
             .map_err(|reason| malformed(format!("tensor {name}: {reason}")))?;
+        gathered += tensor.elem_count() * entry.storage.dtype.size_in_bytes();
+        if gathered > 2 * bytes.len() {
+            // Many tensors over one storage would unfold a small file into a large model.
+            return Err(malformed("its tensors are larger than the file".into()));
+        }
         require_finite(path, &name, &tensor)?;
         tensors.insert(name, tensor);
     }
