@@ -61,6 +61,8 @@ impl Default for TrainConfig {
 pub struct DataConfig {
     /// `sample` for the embedded set, or a folder with input/ and a target folder.
     pub source: String,
+    /// The target folder's name, where there are several; empty: the only one.
+    pub target: String,
     /// List of training ids, one per line; empty: all that are not in another list.
     pub train: PathBuf,
     /// List of validation ids; empty: `valid_fraction` of the rest, drawn by the seed.
@@ -82,6 +84,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             source: "sample".into(),
+            target: String::new(),
             train: PathBuf::new(),
             valid: PathBuf::new(),
             exclude: PathBuf::new(),
@@ -100,7 +103,11 @@ impl TrainConfig {
     /// A file that cannot be read or parsed, an unknown key (with the nearest one), or a value out
     /// of range.
     pub fn read(path: &Path, settings: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(TrainError::io("read", path))?;
+        let text = String::from_utf8(bytes).map_err(|_| TrainError::Config {
+            path: path.display().to_string(),
+            reason: "not a text file; a configuration is TOML (see --print-config)".into(),
+        })?;
         let config: Self = parse(&text, &path.display().to_string(), settings)?;
         config.validate(&path.display().to_string())?;
         Ok(config)
@@ -117,6 +124,26 @@ impl TrainConfig {
         let rate = self.adam.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
             return refuse("adam.learning_rate must be a positive number");
+        }
+        let AdamConfig { beta1, beta2, epsilon, .. } = self.adam;
+        if !((0.0..1.0).contains(&beta1) && (0.0..1.0).contains(&beta2)) {
+            return refuse("adam.beta1 and adam.beta2 must be at least 0 and below 1");
+        }
+        if !(epsilon.is_finite() && epsilon > 0.0) {
+            return refuse("adam.epsilon must be a positive number");
+        }
+        let LossConfig { lab, ms_ssim } = self.loss;
+        if !(lab >= 0.0 && ms_ssim >= 0.0 && lab + ms_ssim > 0.0 && (lab + ms_ssim).is_finite()) {
+            return refuse("loss.lab and loss.ms_ssim must not be negative, and not both 0");
+        }
+        let lists = [&self.data.train, &self.data.valid, &self.data.exclude];
+        let named = lists.iter().any(|list| !list.as_os_str().is_empty());
+        if self.data.source == "sample" && (named || !self.data.target.is_empty()) {
+            return refuse(
+                "data.source = \"sample\" is the embedded set, which has its own split; \
+                 data.train, data.valid, data.exclude and data.target go with a folder \
+                 (write ./sample for a folder of that name)",
+            );
         }
         if self.data.batch == 0 {
             return refuse("data.batch must be at least 1");
@@ -194,6 +221,9 @@ pub fn parse<T: Default + Serialize + DeserializeOwned>(
     if settings.is_empty() {
         return toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()));
     }
+    let file: T =
+        toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
+    drop(file);
     for setting in settings {
         apply_setting(&mut table, setting)?;
         refuse_unknown(&table, &known, "", &|key, nearest| TrainError::UnknownKey {
@@ -203,7 +233,15 @@ pub fn parse<T: Default + Serialize + DeserializeOwned>(
             nearest,
         })?;
     }
-    table.try_into().map_err(|error| invalid(error.to_string().trim_end().into()))
+    // The file alone is valid, so what is wrong came with a setting.
+    table.try_into().map_err(|error: toml::de::Error| TrainError::Config {
+        path: settings
+            .iter()
+            .map(|setting| format!("--set {setting}"))
+            .collect::<Vec<_>>()
+            .join(" "),
+        reason: error.to_string().trim().replace('\n', " "),
+    })
 }
 
 fn refuse_unknown(
@@ -321,6 +359,17 @@ mod tests {
             ..TrainConfig::default()
         };
         assert!(config.validate("x").unwrap_err().to_string().contains("data.crop"));
+        for (setting, key) in [
+            ("adam.beta2=1.0", "adam.beta1 and adam.beta2"),
+            ("adam.epsilon=nan", "adam.epsilon"),
+            ("loss.lab=-3", "loss.lab"),
+            ("data.train=list.txt", "has its own split"),
+        ] {
+            let error = read("", &[setting]).unwrap().validate("x").unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        let error = read("seed = 2", &["epochs=many"]).unwrap_err().to_string();
+        assert!(error.starts_with("--set epochs=many: ") && !error.contains('\n'), "{error}");
     }
 
     #[test]

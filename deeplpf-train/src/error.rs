@@ -46,12 +46,12 @@ pub enum TrainError {
     },
     /// A loss or gradient that is not a finite number.
     #[error(
-        "step {step} (epoch {epoch}, {ids}): the {what} is {value}; the last good state is kept. Lower adam.learning_rate, or look at that photograph"
+        "step {step} (epoch {epoch}, {ids}): the {what} is not a finite number ({value}); no weight was changed by it, and a state saved before is kept. Lower adam.learning_rate, or look at that photograph"
     )]
     NotFinite {
         /// Optimiser step, from 0.
         step: u64,
-        /// Epoch, from 0.
+        /// Epoch, from 1.
         epoch: u64,
         /// The pairs of the batch.
         ids: String,
@@ -69,9 +69,25 @@ pub enum TrainError {
         /// The folder.
         path: PathBuf,
     },
+    /// A run folder another process is training in.
+    #[error("{path} is being trained in by another process; wait for it, or choose another `run`")]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A resume that asks for fewer epochs than there are.
+    #[error("{path} has {done} epochs and cannot be shortened to {asked}; choose another `run`")]
+    Shortened {
+        /// The folder.
+        path: PathBuf,
+        /// Epochs finished.
+        done: u64,
+        /// Epochs asked for.
+        asked: u64,
+    },
     /// A resume from another configuration.
     #[error(
-        "{path} was started with another configuration: {difference}. Only `epochs` may change on --resume"
+        "{path} was started with another configuration: {difference}. Only `epochs` may change when a run goes on; choose another folder for other settings"
     )]
     OtherRun {
         /// The folder.

@@ -1,6 +1,6 @@
 //! A whole run: data, epochs, validation, checkpoints, resume.
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use deeplpf_core::{
     Checkpoint, DType, Model,
@@ -39,6 +39,8 @@ pub struct RunSummary {
     pub loss: f64,
     /// Best validation PSNR in decibels and its epoch, if there are validation pairs.
     pub best: Option<(f64, u64)>,
+    /// What the user should know, a sentence each: a damaged state that was passed over.
+    pub notes: Vec<String>,
 }
 
 impl TrainingData {
@@ -58,7 +60,10 @@ impl TrainingData {
                 valid: PairSource::Memory(part(&split.valid)),
             });
         }
-        let folder = PairedFolder::open(&config.source)?;
+        let folder = match config.target.as_str() {
+            "" => PairedFolder::open(&config.source)?,
+            target => PairedFolder::open_with_target(&config.source, target)?,
+        };
         folder.require_complete()?;
         let read = |list: &Path| -> Result<Vec<String>> {
             if list.as_os_str().is_empty() { Ok(Vec::new()) } else { Ok(read_ids(list)?) }
@@ -120,7 +125,12 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
             config.data.source
         )));
     }
+    // A picture that cannot be read should not cost an epoch.
+    for index in 0..data.valid.len() {
+        data.valid.load(index)?;
+    }
     let folder = RunFolder::new(&config.run);
+    let _lock = folder.lock()?;
     let resuming = folder.state().exists() || folder.previous_state().exists();
     // Without a saved state there is nothing to lose, and nothing to go on from.
     if resuming && folder.config().exists() {
@@ -132,18 +142,28 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
             return Err(TrainError::OtherRun { path: config.run.clone(), difference });
         }
     }
+    let mut trainer = new_trainer(config)?;
+    let mut progress = Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0 };
+    let mut notes = Vec::new();
+    if resuming {
+        let loaded = state::load(&folder, &mut trainer, config.adam)?;
+        progress = loaded.0;
+        notes.extend(loaded.1);
+    }
+    if progress.epoch > config.epochs {
+        return Err(TrainError::Shortened {
+            path: config.run.clone(),
+            done: progress.epoch,
+            asked: config.epochs,
+        });
+    }
     let ids = |source: &PairSource| {
         (0..source.len()).map(|index| source.id(index).to_string()).collect::<Vec<_>>()
     };
     folder.create(config, &ids(&data.train), &ids(&data.valid))?;
-
-    let mut trainer = new_trainer(config)?;
-    let mut progress = Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0 };
-    if resuming {
-        progress = state::load(&folder, &mut trainer, config.adam)?;
-    }
     folder.truncate_records(progress.epoch)?;
-    run_epochs(config, &folder, &data, &mut trainer, &mut progress)
+    let summary = run_epochs(config, &folder, &data, &mut trainer, &mut progress)?;
+    Ok(RunSummary { notes, ..summary })
 }
 
 fn new_trainer(config: &TrainConfig) -> Result<Trainer> {
@@ -189,22 +209,21 @@ fn run_epochs(
         record.seconds = started.elapsed().as_secs_f64();
         folder.append_record(&record)?;
         if due {
-            if last {
-                write_safetensors(&trainer.model, &folder.last())?;
+            write_safetensors(&trainer.model, &folder.last())?;
+            if data.valid.is_empty() {
+                // Without validation pairs the last weights are the best known.
+                write_safetensors(&trainer.model, &folder.best())?;
             }
             state::save(folder, trainer, progress)?;
         }
     }
     bar.finish_and_clear();
-    if !folder.best().exists() {
-        // Without validation pairs the last weights are the best known.
-        fs::copy(folder.last(), folder.best()).map_err(TrainError::io("write", &folder.best()))?;
-    }
     Ok(RunSummary {
         epochs: progress.epoch,
         steps: progress.step,
         loss,
         best: progress.best_psnr.map(|psnr| (psnr, progress.best_epoch)),
+        notes: Vec::new(),
     })
 }
 

@@ -75,6 +75,18 @@ impl RunFolder {
         self.0.join("state/previous.safetensors")
     }
 
+    /// Creates the folder and holds it for this process until the result is dropped.
+    pub(crate) fn lock(&self) -> Result<fs::File> {
+        fs::create_dir_all(&self.0).map_err(TrainError::io("create", &self.0))?;
+        let path = self.0.join("lock");
+        let file = fs::File::create(&path).map_err(TrainError::io("create", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(TrainError::Locked { path: self.0.clone() }),
+            Err(fs::TryLockError::Error(error)) => Err(TrainError::io("lock", &path)(error)),
+        }
+    }
+
     /// Creates the folders and writes the configuration and the ids used.
     pub(crate) fn create(
         &self,

@@ -57,34 +57,47 @@ fn damaged(path: &Path, reason: impl std::fmt::Display) -> TrainError {
     TrainError::State { path: path.into(), reason: reason.to_string() }
 }
 
-/// Loads the newest state, or the one before if a crash left no newest one, into the trainer.
+/// Loads the newest usable state into the trainer: the one before if a crash left none or a damaged
+/// one, which the returned sentence then says.
 pub(crate) fn load(
     folder: &RunFolder,
     trainer: &mut Trainer,
     adam: AdamConfig,
-) -> Result<Progress> {
-    let newest = folder.state();
-    let path = if newest.exists() { newest } else { folder.previous_state() };
-    let checkpoint = Checkpoint::read(&path)?;
+) -> Result<(Progress, Option<String>)> {
+    let (newest, previous) = (folder.state(), folder.previous_state());
+    if !newest.exists() {
+        return Ok((load_file(&previous, trainer, adam)?, None));
+    }
+    match load_file(&newest, trainer, adam) {
+        Err(error) if previous.exists() => {
+            let progress = load_file(&previous, trainer, adam)?;
+            Ok((progress, Some(format!("{error}; went on from {} instead", previous.display()))))
+        }
+        result => Ok((result?, None)),
+    }
+}
+
+fn load_file(path: &Path, trainer: &mut Trainer, adam: AdamConfig) -> Result<Progress> {
+    let checkpoint = Checkpoint::read(path)?;
     let progress: Progress = checkpoint
         .metadata
         .get(PROGRESS_KEY)
-        .ok_or_else(|| damaged(&path, "it holds no progress"))
-        .and_then(|json| serde_json::from_str(json).map_err(|error| damaged(&path, error)))?;
+        .ok_or_else(|| damaged(path, "it holds no progress"))
+        .and_then(|json| serde_json::from_str(json).map_err(|error| damaged(path, error)))?;
     let mut weights = BTreeMap::new();
     let mut firsts = BTreeMap::new();
     let mut seconds = BTreeMap::new();
     for (name, tensor) in checkpoint.tensors {
-        let (kind, name) = name.split_once('.').ok_or_else(|| damaged(&path, &name))?;
+        let (kind, name) = name.split_once('.').ok_or_else(|| damaged(path, &name))?;
         match kind {
             "weight" => weights.insert(name.to_string(), tensor),
             "first" => firsts.insert(name.to_string(), tensor),
             "second" => seconds.insert(name.to_string(), tensor),
-            _ => return Err(damaged(&path, format!("unknown tensor {kind}.{name}"))),
+            _ => return Err(damaged(path, format!("unknown tensor {kind}.{name}"))),
         };
     }
-    trainer.model.assign(&weights, &path)?;
-    let moments = moments(trainer, firsts, seconds, &path)?;
+    trainer.model.assign(&weights, path)?;
+    let moments = moments(trainer, firsts, seconds, path)?;
     trainer.adam = Adam::restore(adam, progress.step, moments);
     Ok(progress)
 }

@@ -1,7 +1,7 @@
 //! One optimiser step at a time.
 
 use candle_core::DType;
-use deeplpf_core::{LossConfig, Mode, Model, loss};
+use deeplpf_core::{CoreError, LossConfig, Mode, Model, loss};
 
 use crate::{Adam, Batch, Result, TrainError};
 
@@ -39,12 +39,12 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] before any parameter is changed, if the loss or a gradient is not
-    /// a finite number; `epoch` is only reported.
+    /// a finite number; `epoch` (from 0) is only reported.
     pub fn step(&mut self, batch: &Batch, epoch: u64) -> Result<StepReport> {
         let step = self.adam.steps();
         let not_finite = |what: String, value: f64| TrainError::NotFinite {
             step,
-            epoch,
+            epoch: epoch + 1,
             ids: batch.ids.join(", "),
             what,
             value,
@@ -53,11 +53,8 @@ impl Trainer {
             .model
             .forward(&batch.input, Mode::Train { seed: self.seed, step })
             .map_err(|error| match error {
-                // Weights that have run away make raw parameters that are not finite.
-                deeplpf_core::CoreError::Candle(inner)
-                    if inner.to_string().contains("must be finite") =>
-                {
-                    not_finite(format!("network's output ({inner})"), f64::NAN)
+                CoreError::NotFinite => {
+                    not_finite("network's prediction of the filters".into(), f64::NAN)
                 }
                 other => other.into(),
             })?;

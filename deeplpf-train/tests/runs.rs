@@ -94,6 +94,74 @@ fn a_lost_newest_state_falls_back_to_the_one_before() {
 }
 
 #[test]
+fn a_damaged_newest_state_falls_back_and_says_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    train(&config, false).unwrap();
+    let folder = RunFolder::new(&config.run);
+    let finished = weights(&folder);
+    let state = fs::read(folder.state()).unwrap();
+    fs::write(folder.state(), &state[..state.len() / 2]).unwrap();
+    let summary = train(&config, true).unwrap();
+    assert_eq!(weights(&folder), finished);
+    assert!(summary.notes[0].contains("previous.safetensors instead"), "{:?}", summary.notes);
+}
+
+#[test]
+fn a_run_is_neither_shortened_nor_shared() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = TrainConfig { epochs: 2, ..config(scratch.path()) };
+    train(&config, false).unwrap();
+    let shorter = TrainConfig { epochs: 1, ..config.clone() };
+    let error = train(&shorter, true).unwrap_err().to_string();
+    assert!(error.contains("has 2 epochs and cannot be shortened to 1"), "{error}");
+    assert_eq!(TrainConfig::read(&RunFolder::new(&config.run).config(), &[]).unwrap(), config);
+
+    let lock = fs::File::create(config.run.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let longer = TrainConfig { epochs: 3, ..config };
+    assert!(matches!(train(&longer, true), Err(TrainError::Locked { .. })));
+    drop(lock);
+    train(&longer, true).unwrap();
+}
+
+#[test]
+fn without_validation_pairs_the_best_weights_are_the_last() {
+    let scratch = tempfile::tempdir().unwrap();
+    let pairs = scratch.path().join("pairs");
+    deeplpf_data::sample::write_to(&pairs).unwrap();
+    let base = config(&scratch.path().join("run"));
+    let data = DataConfig {
+        source: pairs.display().to_string(),
+        valid_fraction: 0.0,
+        ..base.data.clone()
+    };
+    let folder = RunFolder::new(&base.run);
+    for epochs in [1, 2] {
+        let config = TrainConfig { epochs, data: data.clone(), ..base.clone() };
+        train(&config, true).unwrap();
+        assert_eq!(fs::read(folder.best()).unwrap(), weights(&folder), "{epochs} epochs");
+    }
+}
+
+#[test]
+fn a_validation_picture_that_cannot_be_read_is_found_before_the_first_step() {
+    let scratch = tempfile::tempdir().unwrap();
+    let pairs = scratch.path().join("pairs");
+    deeplpf_data::sample::write_to(&pairs).unwrap();
+    fs::write(pairs.join("target/rocket-1.png"), b"broken").unwrap();
+    let base = config(&scratch.path().join("run"));
+    let data = DataConfig {
+        source: pairs.display().to_string(),
+        valid: pairs.join("valid.txt"),
+        ..base.data.clone()
+    };
+    let error = train(&TrainConfig { data, ..base.clone() }, false).unwrap_err().to_string();
+    assert!(error.contains("rocket-1.png"), "{error}");
+    assert!(!base.run.exists());
+}
+
+#[test]
 fn training_improves_and_the_run_folder_describes_itself() {
     let scratch = tempfile::tempdir().unwrap();
     let config = TrainConfig { epochs: 8, ..config(&scratch.path().join("run")) };
