@@ -45,6 +45,18 @@ pub enum ExperimentError {
         /// What is wrong.
         reason: String,
     },
+    /// A split or target folder asked of the embedded set.
+    #[error(
+        "`sample` is the embedded set, which has its own targets and test split; a list or a target \
+         folder goes with a folder (write ./sample for a folder of that name)"
+    )]
+    SampleHasItsOwnSplit,
+    /// Nothing to evaluate on.
+    #[error("{data} holds no pairs to evaluate on; check the folder and the list")]
+    NoPairs {
+        /// The folder.
+        data: String,
+    },
     /// Photographs of an evaluation that could not be used; no average is taken over the others.
     #[error("{} of {total} photographs could not be evaluated: {}", .failures.len(), .failures.join("; "))]
     Photographs {

@@ -28,6 +28,8 @@ pub struct EvaluationRequest {
     pub weights: PathBuf,
     /// A paired folder, or `sample` for the test part of the embedded set.
     pub data: String,
+    /// The target folder's name, where there are several.
+    pub target: Option<String>,
     /// List of ids to evaluate; all pairs without it.
     pub split: Option<PathBuf>,
     /// The folder for tables, sheet and report; created.
@@ -119,7 +121,7 @@ pub(crate) fn load_enhancer(
 /// A checkpoint or pair that cannot be used, or a folder that cannot be written. If some pairs
 /// fail, all are tried and all failures are named.
 pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
-    let tested = test_pairs(&request.data, request.split.as_deref())?;
+    let tested = test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
     let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
     let evaluated = score_pairs(&enhancer, &tested.pairs)?;
     fs::create_dir_all(&request.out).map_err(ExperimentError::io("create", &request.out))?;

@@ -53,6 +53,8 @@ pub struct Recipe {
 pub struct TestSpec {
     /// `sample`, or a paired folder.
     pub data: String,
+    /// The target folder's name, where there are several; empty: the only one.
+    pub target: String,
     /// List of ids; empty: all pairs of the folder.
     pub list: String,
 }

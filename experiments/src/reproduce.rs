@@ -40,7 +40,7 @@ struct Finished<'a> {
     curve: TrainingCurve,
 }
 
-/// Trains every run of the recipe (built-in name or path) that is not finished, evaluates all on
+/// Trains every run of the recipe (built-in name or path) that is not trained yet, evaluates all on
 /// the same pairs, and writes table, plots, contact sheet and report into `out` (by default
 /// `runs/<recipe>`). Interrupt it at any time; called again it goes on where it was. `announce` is
 /// given one sentence at a time for the user.
@@ -58,7 +58,8 @@ pub fn reproduce(
     let stem = Path::new(name).file_stem().unwrap_or_default();
     let out = out.map_or_else(|| Path::new("runs").join(stem), Path::to_path_buf);
     let list = (!recipe.test.list.is_empty()).then(|| Path::new(&recipe.test.list));
-    let tested = test_pairs(&recipe.test.data, list)?;
+    let target = (!recipe.test.target.is_empty()).then_some(recipe.test.target.as_str());
+    let tested = test_pairs(&recipe.test.data, target, list)?;
     fs::create_dir_all(&out).map_err(ExperimentError::io("create", &out))?;
 
     let mut finished = Vec::new();
@@ -95,7 +96,9 @@ fn train_and_judge<'a>(
         announce(&format!("{place}, already trained"));
     }
     let started = Instant::now();
-    train(&config, true)?;
+    for note in train(&config, true)?.notes {
+        announce(&note);
+    }
     if before < config.epochs {
         announce(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
     }

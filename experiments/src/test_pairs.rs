@@ -5,7 +5,7 @@ use std::path::Path;
 use deeplpf_data::{Pair, PairedFolder, sample, split::select};
 use deeplpf_train::PairSource;
 
-use crate::Result;
+use crate::{ExperimentError, Result};
 
 /// Pairs and the words that name them in a caption.
 pub(crate) struct TestPairs {
@@ -17,8 +17,15 @@ pub(crate) struct TestPairs {
 }
 
 /// The test part of the sample set for `sample`; else all pairs of a folder, or those in `list`.
-pub(crate) fn test_pairs(source: &str, list: Option<&Path>) -> Result<TestPairs> {
+pub(crate) fn test_pairs(
+    source: &str,
+    target: Option<&str>,
+    list: Option<&Path>,
+) -> Result<TestPairs> {
     if source == "sample" {
+        if target.is_some() || list.is_some() {
+            return Err(ExperimentError::SampleHasItsOwnSplit);
+        }
         let split = sample::split()?;
         let pairs: Vec<Pair> =
             sample::pairs()?.into_iter().filter(|pair| split.test.contains(&pair.id)).collect();
@@ -28,12 +35,18 @@ pub(crate) fn test_pairs(source: &str, list: Option<&Path>) -> Result<TestPairs>
             split: "test".into(),
         });
     }
-    let folder = PairedFolder::open(source)?;
+    let folder = match target {
+        Some(target) => PairedFolder::open_with_target(source, target)?,
+        None => PairedFolder::open(source)?,
+    };
     folder.require_complete()?;
     let (paths, split) = match list {
         Some(list) => (select(&folder, list)?, format!("ids of {}", file_name(list))),
         None => (folder.pairs.clone(), "all pairs".into()),
     };
+    if paths.is_empty() {
+        return Err(ExperimentError::NoPairs { data: source.into() });
+    }
     Ok(TestPairs {
         pairs: PairSource::Files(paths),
         protocol: format!("paired folder {}", file_name(Path::new(source))),
