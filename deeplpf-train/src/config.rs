@@ -221,9 +221,8 @@ pub fn parse<T: Default + Serialize + DeserializeOwned>(
     if settings.is_empty() {
         return toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()));
     }
-    let file: T =
+    let _: T =
         toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end().into()))?;
-    drop(file);
     for setting in settings {
         apply_setting(&mut table, setting)?;
         refuse_unknown(&table, &known, "", &|key, nearest| TrainError::UnknownKey {
