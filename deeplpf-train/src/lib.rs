@@ -10,6 +10,7 @@
 //! | `checkpoints/best.safetensors`, `last.safetensors` | weights with their model configuration |
 //! | `state/state.safetensors` | everything a resume needs; `state/previous.safetensors` the one before |
 //! | `splits/train.txt`, `valid.txt` | the ids that were used |
+//! | `lock` | held by the process that trains |
 //!
 //! Every random draw is a function of the seed and of a counter (epoch, step), so a resumed run
 //! repeats the uninterrupted one bit for bit on a CPU.
