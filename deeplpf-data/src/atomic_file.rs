@@ -1,21 +1,27 @@
 //! Files that are either wholly there or not at all.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::DataError;
 
 /// Writes `bytes` through a temporary in the same folder, which is flushed to disk and then renamed.
 /// When anything fails the temporary is removed and a file that was there before stays as it was.
+/// Where `path` is a symbolic link, the file it leads to is replaced and the link stays.
 ///
 /// # Errors
-/// The operating system's; they do not name the file.
+/// The operating system's, and [`io::ErrorKind::InvalidInput`] where there is something that is not
+/// a regular file: a rename would replace a device or a pipe by a file. They do not name the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (mut file, name) = temporary(path)?.into_parts();
+    let place = replaceable(path)?.ok_or_else(|| {
+        let words = "it is not a regular file; choose another name";
+        io::Error::new(io::ErrorKind::InvalidInput, words)
+    })?;
+    let (mut file, name) = temporary(&place)?.into_parts();
     file.write_all(bytes)?;
     file.sync_all()?;
-    name.persist(path).map_err(|e| e.error)
+    name.persist(&place).map_err(|e| e.error)
 }
 
 /// As [`write`], for what writes piece by piece.
@@ -24,9 +30,29 @@ pub(crate) fn write_atomically(
     write: impl FnOnce(&mut BufWriter<Recorder>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let failed = |e| DataError::write(path, e);
-    let (file, name) = temporary(path).map_err(failed)?.into_parts();
+    let place = replaceable(path)
+        .map_err(failed)?
+        .ok_or_else(|| DataError::NotRegularFile { path: path.to_path_buf() })?;
+    let (file, name) = temporary(&place).map_err(failed)?.into_parts();
     write_through(file, path, write)?;
-    name.persist(path).map_err(|e| failed(e.error))
+    name.persist(&place).map_err(|e| failed(e.error))
+}
+
+/// The file a rename may replace: `path`, or what it links to. `None` where there is something that
+/// is not a regular file: a folder, a device, a pipe, a link that leads nowhere.
+fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
+    let found = match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(path.to_path_buf())),
+        found => found?,
+    };
+    if !found.is_symlink() {
+        return Ok(found.is_file().then(|| path.to_path_buf()));
+    }
+    match fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(real) if !fs::metadata(&real)?.is_file() => Ok(None),
+        real => real.map(Some),
+    }
 }
 
 /// An empty file beside `path`.
@@ -178,9 +204,46 @@ mod tests {
             assert!(error.to_string().contains("picture.png"), "{error}");
             assert!(!error.to_string().contains("partial"), "{error}");
         }
-        let taken = folder.path().join("taken");
-        std::fs::create_dir(&taken).expect("folder");
-        assert!(write_atomically(&taken, |_| Ok(())).is_err());
-        assert_eq!(names(folder.path()), ["a-file", "taken"]);
+        assert_eq!(names(folder.path()), ["a-file"]);
+    }
+
+    /// What is not a regular file stays what it is, whichever way it is named.
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_are_replaced() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+        assert!(made.expect("mkfifo runs").success());
+        std::fs::create_dir(at("folder")).expect("folder");
+        symlink("pipe", at("to-pipe")).expect("link");
+        symlink("missing", at("to-nothing")).expect("link");
+        let before = names(folder.path());
+        for name in ["pipe", "folder", "to-pipe", "to-nothing"] {
+            let error = write_atomically(&at(name), |_| Ok(())).expect_err("refused");
+            assert!(matches!(error, DataError::NotRegularFile { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("{name} is not a regular file; ")));
+            let error = write(&at(name), b"x").expect_err("refused");
+            assert!(error.to_string().contains("is not a regular file; "), "{error}");
+        }
+        assert_eq!(names(folder.path()), before);
+        let kind = std::fs::symlink_metadata(at("pipe")).expect("still there").file_type();
+        assert!(kind.is_fifo());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_its_file_is_replaced() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("elsewhere")).expect("folder");
+        std::fs::write(at("elsewhere/real"), b"old").expect("file");
+        std::os::unix::fs::symlink("elsewhere/real", at("link")).expect("link");
+        write(&at("link"), b"new").expect("writable");
+        assert_eq!(std::fs::read(at("elsewhere/real")).expect("file"), b"new");
+        assert!(std::fs::symlink_metadata(at("link")).expect("link").is_symlink());
+        assert_eq!(names(&at("elsewhere")), ["real"]);
     }
 }

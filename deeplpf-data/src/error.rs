@@ -29,6 +29,12 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// A TIFF with 64-bit offsets.
+    #[error("{} is a BigTIFF, which cannot be read; save it as a classic TIFF", path.display())]
+    BigTiff {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file ends before its picture does.
     #[error("{} is a truncated {format} picture; fetch or export it again", path.display())]
     Truncated {
@@ -50,7 +56,7 @@ pub enum DataError {
     /// The header announces more pixels than the limit allows; nothing was allocated.
     #[error(
         "{} says it is {width}x{height} = {:.0} megapixels, more than the limit of {:.0}; \
-         scale it down, or raise the pixel limit if it is genuine",
+         scale it down with another program",
         path.display(), f64::from(*width) * f64::from(*height) / 1e6, *max_pixels as f64 / 1e6
     )]
     TooManyPixels {
@@ -137,6 +143,12 @@ pub enum DataError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A device, a pipe, a socket, a folder or a link that leads nowhere, where a file is needed.
+    #[error("{} is not a regular file; choose another name", path.display())]
+    NotRegularFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// The encoder refused the picture.
     #[error("{} cannot be encoded as {format}: {reason}; choose another output format", path.display())]
     Encode {
@@ -159,15 +171,24 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
-    /// Two inputs whose outputs would have one name.
-    #[error("{} and {} have one stem, '{stem}', so one result would overwrite the other; rename one", first.display(), second.display())]
+    /// A symbolic link in a folder of pictures that leads nowhere.
+    #[error("{} is a link to a file that does not exist; mend or remove it", path.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Two pictures that cannot be told apart: the stem names pictures, results and scores.
+    #[error(
+        "{} has the stem of {}, '{stem}', and pictures are told apart by their stems; rename one",
+        path.display(), other.display()
+    )]
     SameStem {
         /// The stem they share.
         stem: String,
-        /// One file.
-        first: PathBuf,
-        /// The other file.
-        second: PathBuf,
+        /// The file.
+        path: PathBuf,
+        /// Another file of the stem.
+        other: PathBuf,
     },
     /// A file name that is not valid Unicode and so cannot be an id.
     #[error("{} has a name that is not valid Unicode; rename it", path.display())]
@@ -192,7 +213,7 @@ pub enum DataError {
         names: Vec<String>,
     },
     /// Several folders could be the one meant.
-    #[error("{} has several {role} folders ({}); name the one to use", path.display(), found.join(", "))]
+    #[error("{} has several {role} folders ({}); {}", path.display(), found.join(", "), choice(role))]
     AmbiguousFolder {
         /// The folder that was opened.
         path: PathBuf,
@@ -208,7 +229,10 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Some files have no partner, or too many.
-    #[error("{} has {} incomplete pair(s): {}", path.display(), problems.len(), first_of(problems))]
+    #[error(
+        "{} has {} incomplete pair(s): {}; add what is missing, or remove or rename the other file",
+        path.display(), problems.len(), first_of(problems)
+    )]
     IncompletePairs {
         /// The folder that was opened.
         path: PathBuf,
@@ -317,6 +341,16 @@ fn first_of(problems: &[PairProblem]) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<String> = problems.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = problems.len().saturating_sub(SHOWN);
-    let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
-    shown.join("; ") + &tail
+    let tail = if more > 0 { format!(", and {more} more") } else { String::new() };
+    shown.join(", ") + &tail
+}
+
+/// How to choose among several folders. An input folder cannot be named.
+fn choice(role: &str) -> &'static str {
+    match role {
+        "target" => {
+            "name the one to use: --target for eval, `data.target` in a configuration, `test.target` in a recipe"
+        }
+        _ => "keep one of them",
+    }
 }

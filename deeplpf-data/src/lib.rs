@@ -46,7 +46,7 @@ pub mod split;
 pub mod synthetic;
 
 pub use error::DataError;
-pub use find::find_images;
+pub use find::{FoundImages, find_each, find_images};
 pub use pairs::{Pair, PairPaths, PairProblem, PairedFolder};
 pub use picture::{
     DecodeLimits, Image, ImageInfo, OutputFormat, SourceFormat, decode, decode_bytes,

@@ -34,7 +34,7 @@ fn check(name: &str, primaries: &Primaries, curve: Curve) {
             for (c, expected) in expected.iter().enumerate() {
                 let found = f64::from(image.pixels[[c, k / 25, k % 25]]);
                 let difference = (found - expected).abs();
-                if difference > worst.0 {
+                if difference.is_nan() || difference > worst.0 {
                     worst = (difference, *colour);
                 }
             }

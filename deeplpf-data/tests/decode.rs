@@ -77,7 +77,7 @@ fn grey_and_colour_jpegs() {
 #[test]
 fn real_photographs_decode() {
     let Some(folder) = std::env::var_os("DEEPLPF_FIVEK") else {
-        eprintln!("DEEPLPF_FIVEK is not set: real photographs were NOT decoded");
+        common::tell("DEEPLPF_FIVEK is not set: real photographs were NOT decoded");
         return;
     };
     let folder = deeplpf_data::PairedFolder::open(folder).expect("a paired folder");

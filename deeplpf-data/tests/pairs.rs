@@ -5,7 +5,9 @@ mod common;
 use std::path::Path;
 
 use common::gradient;
-use deeplpf_data::{DataError, OutputFormat, PairProblem, PairedFolder, encode, find_images};
+use deeplpf_data::{
+    DataError, OutputFormat, PairProblem, PairedFolder, encode, find_each, find_images,
+};
 use ndarray::{Array3, s};
 
 fn folder_with(files: &[&str]) -> tempfile::TempDir {
@@ -88,6 +90,7 @@ fn what_is_left_over_is_listed() {
     assert!(text.contains("a.png has no target of the same stem"), "{text}");
     assert!(text.contains("c.jpg") && text.contains("c.png have one stem"), "{text}");
     assert!(text.contains("and 1 more"), "{text}");
+    assert!(text.contains("; add what is missing, or remove"), "{text}");
 }
 
 #[test]
@@ -99,6 +102,12 @@ fn folders_that_are_no_paired_folders() {
     let error = open(&["input/a.png", "expertA/a.png", "expertC/a.png"]);
     assert!(matches!(error, DataError::AmbiguousFolder { .. }), "{error}");
     assert!(error.to_string().contains("expertA, expertC"), "{error}");
+    assert!(
+        error.to_string().contains("--target for eval, `data.target` in a configuration"),
+        "{error}"
+    );
+    let error = open(&["input/a.png", "low/a.png", "target/a.png"]);
+    assert!(error.to_string().contains("several input folders (input, low); keep one"), "{error}");
     let error = PairedFolder::open("no-such-folder").expect_err("missing");
     assert!(matches!(error, DataError::Read { .. }), "{error}");
 }
@@ -155,4 +164,52 @@ fn images_that_cannot_be_found() {
     assert!(matches!(&error, DataError::SameStem { stem, .. } if stem == "a"), "{error}");
     assert!(error.to_string().contains("a.png") && error.to_string().contains("a.jpg"));
     assert!(matches!(find_images(&[at("s")]), Err(DataError::Read { .. })));
+}
+
+/// Every picture of a shared stem is a problem, the others are found.
+#[test]
+fn problems_do_not_stop_the_rest() {
+    let folder = folder_with(&["p/a.png", "p/a.jpg", "p/b.png", "q/a.tif", "q/c.png", "r/no.txt"]);
+    let at = |name: &str| folder.path().join(name);
+    let found = find_each(&[at("missing"), at("p"), at("p/a.png"), at("r"), at("q")]);
+    assert_eq!(found.images, [at("p/b.png"), at("q/c.png")]);
+    let told: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(told[0].contains("missing") && told[1].contains("has no PNG"), "{told:?}");
+    for (text, names) in
+        told[2..].iter().zip([["a.jpg", "a.png"], ["a.png", "a.jpg"], ["a.tif", "a.jpg"]])
+    {
+        let sentence = format!("{} has the stem of ", names[0]);
+        assert!(text.contains(&sentence) && text.contains(names[1]), "{text}");
+        assert!(text.contains("'a'") && text.ends_with("; rename one"), "{text}");
+    }
+}
+
+/// Links that lead nowhere and pipes among the pictures of a folder are told, not passed over.
+#[cfg(unix)]
+#[test]
+fn what_only_looks_like_a_picture_is_a_problem() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = folder_with(&["input/a.png", "input/b.png", "target/a.png"]);
+    let at = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("gone.png", at("input/link.png")).expect("link");
+    std::os::unix::fs::symlink("a.png", at("input/good.png")).expect("link");
+    std::fs::create_dir(at("input/folder.png")).expect("folder");
+    let made = std::process::Command::new("mkfifo").arg(at("input/pipe.png")).status();
+    assert!(made.expect("mkfifo runs").success());
+    let odd = at("input").join(std::ffi::OsStr::from_bytes(b"odd-\xff.png"));
+    // Some file systems refuse such names.
+    let odd_exists = std::fs::write(odd, b"x").is_ok();
+
+    let found = find_each(&[at("input")]);
+    assert_eq!(found.images, [at("input/a.png"), at("input/b.png"), at("input/good.png")]);
+    let told: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2 + usize::from(odd_exists), "{told:?}");
+    for part in ["link.png is a link to a file that does not", "pipe.png is not a regular file"] {
+        assert!(told.iter().any(|text| text.contains(part)), "{told:?}");
+    }
+    assert_eq!(told.iter().any(|text| text.contains("not valid Unicode")), odd_exists);
+    let error = PairedFolder::open(folder.path()).expect_err("not fit");
+    assert!(matches!(error, DataError::DanglingLink { .. }), "{error}");
 }

@@ -127,7 +127,7 @@ fn a_random_split_keeps_something_to_train_on() {
 #[test]
 fn published_lists_are_read() {
     let Some(folder) = std::env::var_os("DEEPLPF_SPLITS").map(PathBuf::from) else {
-        eprintln!("DEEPLPF_SPLITS is not set: published lists were NOT read");
+        common::tell("DEEPLPF_SPLITS is not set: published lists were NOT read");
         return;
     };
     let dpe = folder.join("dpe_mrrobot");

@@ -6,7 +6,8 @@
 pub enum Error {
     /// Fixes were switched on under the paper dialect.
     #[error(
-        "the filter fixes correct the release dialect; switch them off or use Dialect::Release"
+        "the filter fixes correct the dialect `release` and mean nothing in `paper`; \
+         choose `release`, or no fixes"
     )]
     FixesNeedRelease,
 

@@ -1,6 +1,7 @@
 //! Values and gradients against those of the authors' program.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use deeplpf_filters::{FilterFixes, FilterStack, Real, StackConfig, StackParams, Vjp};
 use ndarray::{Array3, ArrayView3};
@@ -28,7 +29,9 @@ impl Golden {
                 })
             }
             None => {
-                eprintln!(
+                // Not `eprintln!`, which `cargo test` keeps to itself when the test passes.
+                let _ = writeln!(
+                    std::io::stderr(),
                     "golden: ONLY THE COMMITTED SUBSET ran (2 of 6 cases per variant); set \
                      DEEPLPF_GOLDEN to the folder of the full set"
                 );

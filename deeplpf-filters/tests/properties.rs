@@ -41,7 +41,12 @@ prop_compose! {
 
 fn largest_difference<T: Real>(a: &Array3<T>, b: &Array3<T>) -> f64 {
     assert_eq!(a.dim(), b.dim());
-    a.iter().zip(b).fold(0.0, |m, (x, y)| f64::max(m, (x.wide() - y.wide()).abs()))
+    a.iter().zip(b).fold(0.0, |m, (x, y)| {
+        let difference = (x.wide() - y.wide()).abs();
+        // `f64::max` would pass over a NaN.
+        assert!(!difference.is_nan(), "{} and {}", x.wide(), y.wide());
+        f64::max(m, difference)
+    })
 }
 
 fn neutral<T: Real>(config: &StackConfig, seed: u64, tolerance: f64) {

@@ -72,7 +72,13 @@ pub fn decode_bytes_with(
         return Err(DataError::Empty { path: path() });
     }
     let Some(format) = SourceFormat::from_content(bytes) else {
-        return Err(DataError::NotAPicture { path: path() });
+        return Err(match bytes {
+            // TIFF's version 43 in either byte order.
+            [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => {
+                DataError::BigTiff { path: path() }
+            }
+            _ => DataError::NotAPicture { path: path() },
+        });
     };
     let structure = Structure::read(bytes, format);
     let failed = |error| decoder_error(error, name, format, structure.complete);

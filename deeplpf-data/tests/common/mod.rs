@@ -3,12 +3,18 @@
 
 pub mod icc;
 
+use std::io::Write;
 use std::path::Path;
 
 use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, tiff::TiffEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use ndarray::{Array3, ArrayView3};
 use rand_core::{Infallible, TryRng};
+
+/// Prints past the capture of `cargo test`, which would keep it from everyone.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// SplitMix64 (Steele, Lea and Flood 2014): enough for tests, and seeded.
 pub struct SplitMix(pub u64);
