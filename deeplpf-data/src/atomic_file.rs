@@ -14,14 +14,22 @@ use crate::DataError;
 /// The operating system's, and [`io::ErrorKind::InvalidInput`] where there is something that is not
 /// a regular file: a rename would replace a device or a pipe by a file. They do not name the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let place = replaceable(path)?.ok_or_else(|| {
-        let words = "it is not a regular file; choose another name";
-        io::Error::new(io::ErrorKind::InvalidInput, words)
-    })?;
+    let place = resolve(path)?;
     let (mut file, name) = temporary(&place)?.into_parts();
     file.write_all(bytes)?;
     file.sync_all()?;
     name.persist(&place).map_err(|e| e.error)
+}
+
+/// The file that [`write`] replaces: `path`, or where it is a symbolic link the file it leads to.
+///
+/// # Errors
+/// As [`write`].
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+    replaceable(path)?.ok_or_else(|| {
+        let words = "it is not a regular file; choose another name";
+        io::Error::new(io::ErrorKind::InvalidInput, words)
+    })
 }
 
 /// As [`write`], for what writes piece by piece.

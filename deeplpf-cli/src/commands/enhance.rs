@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use deeplpf_core::{Checkpoint, DType, Enhancer, Fixes, select_device};
-use deeplpf_data::{DataError, OutputFormat, atomic_file, decode, encode, find_images};
+use deeplpf_data::{OutputFormat, atomic_file, decode, encode, find_each};
 use deeplpf_filters::Dialect;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct Args {
     /// Photographs, or folders of photographs (PNG, JPEG, TIFF, WebP; 8 or 16 bit).
     ///
     /// A folder stands for the pictures directly in it. Colour profile and EXIF orientation are
-    /// applied. Results are named after their input's stem, so no two inputs may share one.
+    /// applied. Results are named after their input's stem; inputs that share one all fail.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -67,7 +67,7 @@ Examples:
     deeplpf enhance photo.jpg -o better.png --weights deeplpf.pt --fixes all
 
 A photograph that cannot be enhanced is named on stderr, the others are still processed, and the \
-exit status is 1.";
+exit status is 1. A result replaces an older file of its name.";
 
 const NO_WEIGHTS: &str = "no weights were given: train some with `deeplpf train` or \
     `deeplpf reproduce sample`, or fetch the authors' .pt file, and name them with --weights FILE";
@@ -80,13 +80,16 @@ fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
 /// Enhances every input.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let weights = args.weights.as_deref().context(NO_WEIGHTS)?;
-    let (found, mut failed) = find(&args.inputs)?;
+    let mut found = find_each(&args.inputs);
+    if args.inputs.len() == 1 && found.images.is_empty() && found.problems.len() == 1 {
+        return Err(found.problems.remove(0).into());
+    }
     let inputs = match &args.inputs[..] {
         [one] if !one.is_dir() => Inputs::One,
         _ => Inputs::Many,
     };
     let destination = Destination::new(&args.out, args.format, inputs)?;
-    let jobs = destination.jobs(found)?;
+    let jobs = destination.jobs(found.images)?;
 
     let checkpoint = Checkpoint::read(weights)?;
     let asked = args.model.configuration(&checkpoint);
@@ -94,6 +97,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let enhancer = Enhancer::new(model);
     destination.prepare()?;
 
+    let mut failed = found.problems.len();
+    for problem in found.problems {
+        console::error(&problem.into());
+    }
     let bar = progress_bar(jobs.len());
     let mut enhanced = 0;
     for job in &jobs {
@@ -115,26 +122,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(exit_code(failed))
 }
 
-/// The pictures meant by the arguments, and how many arguments meant none. With one argument that
-/// is an error; among several each is told and the rest goes on.
-fn find(arguments: &[PathBuf]) -> anyhow::Result<(Vec<PathBuf>, usize)> {
-    let mut found = Vec::new();
-    let mut failed = 0;
-    for argument in arguments {
-        match find_images(&[argument]) {
-            Ok(images) => found.extend(images),
-            Err(error @ DataError::SameStem { .. }) => return Err(error.into()),
-            Err(error) if arguments.len() == 1 => return Err(error.into()),
-            Err(error) => {
-                failed += 1;
-                console::error(&error.into());
-            }
-        }
-    }
-    Ok((find_images(&found)?, failed))
-}
-
-/// Makes one picture and, with `parameters_of` the weights' file, the list of its parameters.
+/// Makes one picture and, with `parameters_of` the weights' file, the list of its parameters after
+/// it: parameters without their picture would only mislead.
 fn enhance(
     enhancer: &Enhancer,
     job: &Job,
@@ -144,9 +133,8 @@ fn enhance(
     let image = decode(&job.input)?;
     let enhancement =
         enhancer.enhance(image.pixels.view()).with_context(|| job.input.display().to_string())?;
-    let Some(weights) = parameters_of else {
-        return Ok(encode(&job.output, enhancement.image.view(), format, Some(&image.info))?);
-    };
+    encode(&job.output, enhancement.image.view(), format, Some(&image.info))?;
+    let Some(weights) = parameters_of else { return Ok(()) };
     let config = enhancer.model().config();
     let file = ParametersFile {
         input: name(&job.input),
@@ -159,12 +147,8 @@ fn enhance(
     };
     let text = serde_json::to_string_pretty(&file)? + "\n";
     let path = parameters_path(&job.output);
-    atomic_file::write(&path, text.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    encode(&job.output, enhancement.image.view(), format, Some(&image.info)).map_err(|error| {
-        // Parameters of a picture that is not there would only mislead.
-        let _ = std::fs::remove_file(&path);
-        error.into()
+    atomic_file::write(&path, text.as_bytes()).with_context(|| {
+        format!("{} was written, but {} cannot be", job.output.display(), path.display())
     })
 }
 

@@ -18,9 +18,13 @@ pub struct Args {
     weights: PathBuf,
 
     /// The pairs: a folder with input/ and a target folder, matched by file stem, or `sample` for
-    /// the test part of the set inside the program.
+    /// the test part of the set inside the program (`./sample` for a folder of that name).
     #[arg(long, value_name = "DIR")]
     data: String,
+
+    /// Name of the target folder inside DIR, where there are several, e.g. `expertC`.
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
 
     /// List of the ids (file stems) to evaluate, one per line; by default all pairs.
     #[arg(long, value_name = "FILE")]
@@ -42,7 +46,8 @@ const EXAMPLES: &str = "\
 Examples:
   deeplpf eval --weights best.safetensors --data sample -o evaluation
   deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
-  deeplpf eval --weights deeplpf.pt --fixes none --data fivek --split test.txt -o evaluation
+  deeplpf eval --weights deeplpf.pt --fixes none --data fivek --target expertC --split test.txt \
+-o evaluation
 
 The folder gets metrics.json, per_image.csv, table.md, table.csv, a contact sheet of input, \
 prediction and target, and report.html, which shows them all.";
@@ -53,6 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let summary = evaluate(&EvaluationRequest {
         weights: args.weights.clone(),
         data: args.data.clone(),
+        target: args.target.clone(),
         split: args.split.clone(),
         out: args.out.clone(),
         device: args.device.clone(),

@@ -39,7 +39,7 @@ Examples:
   deeplpf train --config train.toml --resume
 
 A data folder holds input/ and a target folder (target/, gt/, expertC/, ...), matched by file stem; \
-`data.source = \"sample\"` is the set inside the program. The run folder holds config.toml, \
+`data.source = \"sample\"` is the set inside the program, \"./sample\" a folder of that name. The run folder holds config.toml, \
 metrics.jsonl, checkpoints/best.safetensors and last.safetensors, and state/ to resume from.";
 
 /// Trains and prints what came of it.
@@ -53,6 +53,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let summary = train(&config, args.resume)?;
+    for note in &summary.notes {
+        console::note(note);
+    }
     let folder = RunFolder::new(&config.run);
     let best = summary.best.map_or(String::new(), |(psnr, epoch)| {
         format!(", best validation PSNR {psnr:.2} dB in epoch {epoch}")

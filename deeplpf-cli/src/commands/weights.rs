@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use deeplpf_core::checkpoint::{Format, write_safetensors};
 use deeplpf_core::{Checkpoint, DType, Device, Model, ModelConfig};
+use deeplpf_data::atomic_file;
 use serde::Serialize;
 
 use crate::console;
@@ -84,10 +85,12 @@ fn convert(input: &Path, output: &Path, options: &ModelOptions) -> anyhow::Resul
     {
         bail!("{} is the file to convert; choose another name for the result", output.display());
     }
+    let place = atomic_file::resolve(output)
+        .with_context(|| format!("cannot write {}", output.display()))?;
     let checkpoint = Checkpoint::read(input)?;
     let asked = options.configuration(&checkpoint);
     let model = checkpoint.model(asked.as_ref(), DType::F32, &Device::Cpu)?;
-    write_safetensors(&model, output)?;
+    write_safetensors(&model, &place)?;
     let config = model.config();
     let dialect = serde_json::to_value(config.dialect)?;
     console::print(&format!(

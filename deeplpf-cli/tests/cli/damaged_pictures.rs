@@ -4,7 +4,7 @@ use crate::room::{Room, Run};
 
 /// A file in a folder called `in`, and what the message about it must say.
 const DAMAGED: [(&str, &[&str]); 5] = [
-    ("bomb.png", &["30000x30000", "limit", "scale it down"]),
+    ("bomb.png", &["30000x30000", "limit", "scale it down with another program"]),
     ("empty.png", &["0 bytes", "again"]),
     ("text.png", &["not a PNG, JPEG, TIFF or WebP", "convert it"]),
     ("tiny.png", &["1x1", "at least 32", "enlarge"]),
@@ -89,17 +89,60 @@ fn nothing_to_do_is_an_error() {
 }
 
 #[test]
-fn two_inputs_of_one_stem_are_refused_before_anything_is_written() {
+fn inputs_of_one_stem_all_fail_and_the_rest_is_done() {
     let room = Room::with_weights();
-    for name in ["in/a.png", "in/a.jpg", "other/a.png", "b.png"] {
+    for name in ["in/a.png", "in/a.jpg", "in/b.png", "other/b.tif", "other/c.png"] {
         room.picture(name, 40, 40);
     }
-    for (inputs, second) in [("in b.png", "in/a.png"), ("in/a.png other", "other/a.png")] {
-        room.run(&format!("enhance {inputs} -o out --weights w.safetensors"))
-            .fails(&["'a'", second, "rename"]);
-        assert!(!room.path("out").exists());
+    let run = room.run("enhance in other -o out --weights w.safetensors");
+    assert_eq!((run.code, run.stdout.as_str()), (1, "1 enhanced, 4 failed: out\n"), "{run:?}");
+    assert_eq!(run.stderr.lines().count(), 4, "{run:?}");
+    for (path, other, stem) in [
+        ("in/a.png", "in/a.jpg", "'a'"),
+        ("in/a.jpg", "in/a.png", "'a'"),
+        ("in/b.png", "other/b.tif", "'b'"),
+        ("other/b.tif", "in/b.png", "'b'"),
+    ] {
+        run.error(&[&format!("error: {path} has the stem of {other}"), stem, "; rename one"]);
     }
+    assert_eq!(room.files("out"), ["c.png"]);
+
+    let run = room.run("enhance in/a.png in/a.jpg -o none --weights w.safetensors");
+    assert_eq!((run.code, run.stdout.as_str()), (1, "0 enhanced, 2 failed: none\n"), "{run:?}");
+    assert!(room.files("none").is_empty());
+
     // One file named twice is one input.
-    let run: Run = room.run("enhance b.png ./b.png -o out --weights w.safetensors").succeeds();
+    let run: Run =
+        room.run("enhance in/b.png ./in/b.png -o out --weights w.safetensors").succeeds();
     assert_eq!(run.stdout, "1 enhanced, 0 failed: out\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn names_and_links_that_cannot_be_used_fail_and_the_rest_is_done() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let room = Room::with_weights();
+    room.picture("in/a.png", 40, 40);
+    std::os::unix::fs::symlink("gone.png", room.path("in/link.png")).unwrap();
+    let odd = room.path("in").join(std::ffi::OsStr::from_bytes(b"odd-\xff.png"));
+    // Some file systems refuse such names.
+    let failed = 1 + usize::from(std::fs::copy(room.path("in/a.png"), odd).is_ok());
+    let run = room.run("enhance in -o out --weights w.safetensors");
+    let summary = format!("1 enhanced, {failed} failed: out\n");
+    assert_eq!((run.code, &run.stdout), (1, &summary), "{run:?}");
+    assert_eq!(run.stderr.lines().count(), failed, "{run:?}");
+    run.error(&["in/link.png is a link to a file that does not exist", "; mend or remove it"]);
+    if failed == 2 {
+        run.error(&["in/odd-", "not valid Unicode", "; rename it"]);
+    }
+    assert_eq!(room.files("out"), ["a.png"]);
+}
+
+#[test]
+fn a_big_tiff_is_told_from_other_files() {
+    let room = Room::with_weights();
+    room.write("big.tif", b"II\x2b\0\x08\0\0\0\x10\0\0\0\0\0\0\0");
+    room.run("enhance big.tif -o x.png --weights w.safetensors")
+        .fails(&["big.tif is a BigTIFF", "; save it as a classic TIFF"]);
 }

@@ -57,10 +57,30 @@ fn the_sample_set_can_be_evaluated() {
 }
 
 #[test]
+fn the_target_folder_is_chosen_by_name() {
+    let room = room();
+    std::fs::rename(room.path("pairs/target"), room.path("pairs/expertA")).unwrap();
+    for id in ["a", "b"] {
+        room.plain(&format!("pairs/expertC/{id}.png"), 96, 64, [90, 120, 60]);
+    }
+    room.run(EVAL).fails(&["pairs", "(expertA, expertC)", "--target", "`data.target`"]);
+    room.run(&format!("{EVAL} --target expertB")).fails(&["pairs", "no folder named expertB"]);
+    room.run(&EVAL.replace("pairs", "sample --target expertA")).fails(&["sample", "; "]);
+    assert!(!room.path("evaluation").exists());
+    let score = |target: &str| {
+        room.run(&format!("{EVAL} --target {target}")).succeeds();
+        room.json("evaluation/metrics.json")["images"]["a"]["psnr"].clone()
+    };
+    let (a, c) = (score("expertA"), score("expertC"));
+    assert!(a == "inf" || a.as_f64().unwrap() > 60.0, "{a}");
+    assert!(c.as_f64().unwrap() < 30.0, "{c}");
+}
+
+#[test]
 fn data_that_is_not_fit_is_named_and_nothing_is_written() {
     let room = room();
     room.picture("pairs/input/lonely.png", 40, 40);
-    room.run(EVAL).fails(&["pairs/input/lonely.png", "no target of the same stem"]);
+    room.run(EVAL).fails(&["pairs/input/lonely.png", "no target of the same stem", "; add"]);
     std::fs::remove_file(room.path("pairs/input/lonely.png")).unwrap();
 
     room.picture("pairs/target/b.png", 97, 64);

@@ -80,6 +80,15 @@ fn unequal_sizes_do_not_stop_the_others_and_leave_no_mean() {
 }
 
 #[test]
+fn pictures_of_one_stem_are_named() {
+    let room = pairs();
+    room.picture("p/a.jpg", 32, 24);
+    let parts = ["p/a.jpg has the stem of p/a.png", "'a'", "told apart", "; rename one"];
+    room.run("metrics p p").fails(&parts);
+    room.run("metrics p t").fails(&parts);
+}
+
+#[test]
 fn an_unknown_metric_is_named() {
     pairs().run("metrics p t --metrics psnrr").fails(&["`psnrr`", "psnr_8bit"]);
 }

@@ -1,5 +1,6 @@
 //! Places that cannot be written to, and disks that are full.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::room::{PROGRAM, Room, Run};
@@ -78,6 +79,59 @@ fn writing_that_stops_half_way_leaves_nothing() {
     assert_eq!(room.read("x.tif"), b"before");
 }
 
+/// Parameters that cannot be written fail the input; its picture stays, and so does what is there.
+#[test]
+fn the_picture_stays_without_its_parameters() {
+    let room = room();
+    std::fs::create_dir_all(room.path("out/a.params.json")).unwrap();
+    let run = room.run("enhance in -o out --weights w.safetensors --save-params");
+    assert_eq!((run.code, run.stdout.as_str()), (1, "1 enhanced, 1 failed: out\n"), "{run:?}");
+    run.one_error(&["out/a.png was written", "out/a.params.json", "not a regular file", "; "]);
+    assert_eq!(room.files("out"), ["a.png", "b.params.json", "b.png"]);
+    assert!(room.path("out/a.params.json").is_dir());
+}
+
+/// Parameters of an earlier run outlive a picture that cannot be written.
+#[cfg(unix)]
+#[test]
+fn older_parameters_are_never_deleted() {
+    let room = room();
+    let line = "enhance in/a.png -o out --weights w.safetensors --save-params --format tiff16";
+    room.write("out/a.params.json", "older");
+    std::fs::create_dir(room.path("out/a.tif")).unwrap();
+    room.run(line).one_error(&["out/a.tif is not a regular file", "; "]);
+    assert_eq!(room.read("out/a.params.json"), b"older");
+    let limited =
+        room.shell(&format!("rmdir out/a.tif; trap '' XFSZ; ulimit -f 2; \"$deeplpf\" {line}"));
+    limited.one_error(&["out/a.tif"]);
+    assert_eq!(room.files("out"), ["a.params.json"]);
+    assert_eq!(room.read("out/a.params.json"), b"older");
+}
+
+/// A pipe stands for every device: a rename would replace it by a file.
+#[cfg(unix)]
+#[test]
+fn what_is_not_a_regular_file_is_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+
+    let room = room();
+    room.shell("mkfifo pipe pipe.png pipe.safetensors && ln -s pipe link").succeeds();
+    for (line, place) in [
+        ("metrics in in --json pipe", "pipe"),
+        ("metrics in in --csv link", "link"),
+        ("enhance in/a.png -o pipe.png --weights w.safetensors", "pipe.png"),
+        ("weights convert w.safetensors pipe.safetensors", "pipe.safetensors"),
+    ] {
+        let run = room.run(line);
+        assert_eq!(run.code, 1, "{run:?}");
+        run.one_error(&[place, "is not a regular file", "; "]);
+    }
+    for name in ["pipe", "pipe.png", "pipe.safetensors"] {
+        let kind = std::fs::symlink_metadata(room.path(name)).unwrap().file_type();
+        assert!(kind.is_fifo(), "{name}");
+    }
+}
+
 /// A real full disk: a file system of 64 KiB, where the machine lets us mount one.
 #[cfg(target_os = "linux")]
 #[test]
@@ -94,7 +148,11 @@ fn a_full_disk_is_called_so_and_the_small_pictures_still_fit() {
          echo \"code $?\"; ls -A disk'",
     );
     if !run.stdout.contains("code ") {
-        eprintln!("NOT RUN: no file system of our own can be mounted here: {run:?}");
+        // Not `eprintln!`, which `cargo test` keeps to itself when the test passes.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: no file system of our own can be mounted here: {run:?}"
+        );
         return;
     }
     let lines: Vec<_> = run.stdout.lines().collect();

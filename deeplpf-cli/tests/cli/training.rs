@@ -55,6 +55,18 @@ fn resuming_continues_to_the_bit() {
     assert!(room.read(&resumed) == room.read(&whole));
 }
 
+/// What the library notes is printed: here that a damaged state was passed over.
+#[test]
+fn notes_of_a_run_are_told() {
+    let room = room();
+    train(&room, "").succeeds();
+    room.write("run/state/state.safetensors", "damaged");
+    let run = train(&room, "--resume --set epochs=3");
+    assert!(run.code == 0 && run.stdout.starts_with("3 epochs, 6 steps"), "{run:?}");
+    assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+    assert!(run.stderr.starts_with("note: ") && run.stderr.contains("went on from"), "{run:?}");
+}
+
 #[test]
 fn print_config_is_a_configuration() {
     let room = Room::new();
@@ -100,7 +112,7 @@ fn broken_toml_is_shown_with_its_line() {
 fn a_loss_that_is_no_number_stops_the_run_and_names_the_step() {
     let room = room();
     let run = train(&room, "--set adam.learning_rate=1e30");
-    run.fails(&["step 1", "epoch 0", "learning_rate"]);
+    run.fails(&["step 1", "epoch 1", "learning_rate"]);
     assert!(!room.files("run").iter().any(|name| name.contains("best") || name.contains("last")));
 }
 
