@@ -47,7 +47,7 @@ pub struct Args {
     /// The format of the results; by default that of OUT's extension, and png in a folder.
     ///
     /// png and jpeg have 8 bits per channel, png16 and tiff16 have 16, all rounded to the
-    /// nearest; npy holds float32 values, height x width x 3, before any rounding.
+    /// nearest; npy holds float32 values, height x width x 3, neither clamped nor rounded.
     #[arg(long, value_parser = format_parser())]
     format: Option<OutputFormat>,
 
