@@ -21,10 +21,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.persist(&place).map_err(|e| e.error)
 }
 
-/// The file that [`write`] replaces: `path`, or where it is a symbolic link the file it leads to.
+/// The file that [`write()`] replaces: `path`, or where it is a symbolic link the file it leads to.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     replaceable(path)?.ok_or_else(|| {
         let words = "it is not a regular file; choose another name";
@@ -32,7 +32,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     })
 }
 
-/// As [`write`], for what writes piece by piece.
+/// As [`write()`], for what writes piece by piece.
 pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<Recorder>) -> Result<(), DataError>,
