@@ -225,6 +225,8 @@ fn checkpoints_round_trip_and_keep_their_configuration() {
     let path = scratch.path().join("model.safetensors");
     let config = ModelConfig { gates: true, ..ModelConfig::small() };
     let model = Model::new(&config, Initialisation::Release, 9, DType::F32, &Device::Cpu).unwrap();
+    let folder = write_safetensors(&model, scratch.path()).unwrap_err().to_string();
+    assert!(folder.contains("not a regular file"), "{folder}");
     write_safetensors(&model, &path).unwrap();
     let first = std::fs::read(&path).unwrap();
     write_safetensors(&model, &path).unwrap();

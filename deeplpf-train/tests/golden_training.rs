@@ -10,11 +10,11 @@ fn golden_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("DEEPLPF_GOLDEN").map(PathBuf::from);
     match &folder {
         // Straight to stderr: the test runner would keep a macro's output of passing tests.
-        None => writeln!(
-            std::io::stderr(),
-            "NOTE: DEEPLPF_GOLDEN is not set: only golden_training_subset checks the training"
-        )
-        .unwrap(),
+        None => std::io::stderr()
+            .write_all(
+                b"NOTE: DEEPLPF_GOLDEN is not set: only golden_training_subset checks the training\n",
+            )
+            .unwrap(),
         Some(folder) => assert!(folder.is_dir(), "{} is not a folder", folder.display()),
     }
     folder

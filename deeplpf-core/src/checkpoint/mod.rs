@@ -127,7 +127,9 @@ impl Checkpoint {
         let problem = if tensors.keys().any(|name| name.starts_with(RESUME_PREFIX)) {
             RESUME_HINT.into()
         } else if described > 2 * found + 100_000 {
-            format!("its configuration describes {described} numbers, it holds {found}")
+            format!(
+                "its configuration describes {described} numbers, it holds {found}; write it again"
+            )
         } else {
             return Model::from_tensors(&config, &tensors, &self.path, dtype, device);
         };

@@ -121,6 +121,11 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    if std::fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
+        // Renaming over a device or a pipe would replace it.
+        let reason = std::io::Error::other("it is not a regular file; choose another name");
+        return Err(CoreError::io("write", path)(reason));
+    }
     let mut builder = tempfile::Builder::new();
     // Temporaries are private by default; a checkpoint should be as readable as any other file.
     #[cfg(unix)]
