@@ -136,11 +136,13 @@ fn write_outputs(
             .iter()
             .map(|run| Judged { label: run.spec.label.clone(), scores: &run.evaluated.scores }),
     );
-    let mut facts = vec![("Recipe".to_string(), recipe.description.clone())];
-    facts.extend(finished.iter().map(|run| {
-        let steps = run.curve.loss.len();
-        (run.spec.label.clone(), format!("{} parameters, {steps} epochs", run.parameters))
-    }));
+    let facts = finished
+        .iter()
+        .map(|run| {
+            let epochs = run.curve.loss.len();
+            (run.spec.label.clone(), format!("{} parameters, {epochs} epochs", run.parameters))
+        })
+        .collect();
     let outputs = Outputs {
         title: recipe.title.clone(),
         tested,
