@@ -1,5 +1,7 @@
 //! Enhancing photographs with a trained model.
 
+use std::num::NonZeroUsize;
+
 use candle_core::{DType, Device, Tensor};
 use deeplpf_filters::{FilterStack, StackParams};
 use ndarray::{Array3, ArrayView3};
@@ -30,6 +32,35 @@ pub struct PredictedParameters {
     /// Numbers of the colour stage, if the model has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub colour: Option<Vec<f32>>,
+}
+
+/// A photograph that is read row by row, so that it can stay in its own bit depth.
+pub trait RowSource: Sync {
+    /// Height and width in pixels.
+    fn size(&self) -> (usize, usize);
+
+    /// Writes row `row` as red, green and blue in [0, 1], each `width` numbers.
+    fn read_row(&self, row: usize, planes: [&mut [f32]; 3]);
+}
+
+impl RowSource for ArrayView3<'_, f32> {
+    fn size(&self) -> (usize, usize) {
+        (self.dim().1, self.dim().2)
+    }
+
+    fn read_row(&self, row: usize, planes: [&mut [f32]; 3]) {
+        for (channel, plane) in planes.into_iter().enumerate() {
+            let line = self.slice(ndarray::s![channel, row, ..]);
+            plane.iter_mut().zip(line).for_each(|(to, &from)| *to = from);
+        }
+    }
+}
+
+/// How a photograph is worked through. Nothing of it changes the result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnhanceOptions {
+    /// Rows of the photograph worked on at once; chosen by its width when `None`.
+    pub tile: Option<NonZeroUsize>,
 }
 
 impl Enhancer {
@@ -86,6 +117,42 @@ impl Enhancer {
 }
 
 impl Enhancer {
+    /// Enhances one photograph of at least [`MIN_SIDE`] pixels on each side, in memory that grows
+    /// with its width and with three numbers a pixel. `sink` gets the result from the top in bands
+    /// of rows: the first row's number and (3, rows, W). `progress` gets the share that is done, in
+    /// [0, 1]. Both are called from the calling thread; the work is done on the current rayon pool.
+    ///
+    /// # Errors
+    /// As [`Enhancer::enhance`]; `sink` has not been called then.
+    pub fn enhance_rows(
+        &self,
+        photograph: &dyn RowSource,
+        _options: EnhanceOptions,
+        progress: &mut dyn FnMut(f64),
+        sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
+    ) -> Result<PredictedParameters> {
+        let (height, width) = photograph.size();
+        let mut whole = Array3::zeros((3, height, width));
+        let mut row = vec![0.0f32; 3 * width];
+        for y in 0..height {
+            let (red, rest) = row.split_at_mut(width);
+            let (green, blue) = rest.split_at_mut(width);
+            photograph.read_row(y, [red, green, blue]);
+            for (channel, line) in row.chunks_exact(width.max(1)).enumerate() {
+                whole
+                    .slice_mut(ndarray::s![channel, y, ..])
+                    .iter_mut()
+                    .zip(line)
+                    .for_each(|(to, &from)| *to = from);
+            }
+        }
+        progress(0.0);
+        let enhancement = self.enhance(whole.view())?;
+        progress(1.0);
+        sink(0, enhancement.image.view());
+        Ok(enhancement.parameters)
+    }
+
     /// Peak memory of [`Enhancer::enhance`] per pixel of the photograph, about: at the finest level
     /// of the expanding arm the concatenated input, the outputs and the skip connection are alive at
     /// once, or later the features; and the photograph itself three times. The estimate lies a

@@ -31,7 +31,9 @@ pub mod random;
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;
 pub use config::{Fix, Fixes, Initialisation, ModelConfig};
-pub use enhance::{Enhancement, Enhancer, PredictedParameters, select_device};
+pub use enhance::{
+    EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource, select_device,
+};
 pub use error::CoreError;
 pub use loss::{LossConfig, LossValue, loss};
 pub use model::{MIN_SIDE, Mode, Model, Prediction};
