@@ -78,7 +78,7 @@ pub enum Error {
     /// An array is not 3 x H x W with H, W >= 1.
     #[error("the {what} has shape {found:?}, expected [3, height, width] with both at least 1")]
     NotRgb {
-        /// `image`, `cotangent`, `output` or `image gradient`.
+        /// `image`, `cotangent`, `output`, `image gradient`, `values` or `map`.
         what: &'static str,
         /// Shape found.
         found: [usize; 3],
@@ -95,10 +95,47 @@ pub enum Error {
         found: [usize; 3],
     },
 
+    /// A band of rows reaches beyond the image it is said to be of.
+    #[error(
+        "the band starts at row {first_row} and has {rows} rows, the image has {image_height} rows"
+    )]
+    BandOutsideImage {
+        /// First row of the band, from zero.
+        first_row: usize,
+        /// Rows of the band.
+        rows: usize,
+        /// Rows of the image.
+        image_height: usize,
+    },
+
+    /// The parts of a list of pixels are not of one length.
+    #[error("{expected} rows of pixels were given, but {found} {what}")]
+    PixelCount {
+        /// `columns`, `values` or `output`.
+        what: &'static str,
+        /// Number of rows given.
+        expected: usize,
+        /// Number found.
+        found: usize,
+    },
+
+    /// A pixel of a list is not in the image.
+    #[error("the pixel in row {row}, column {column} is outside the image of {height} x {width}")]
+    PixelOutsideImage {
+        /// Row of the pixel, from the top.
+        row: usize,
+        /// Column of the pixel, from the left.
+        column: usize,
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+    },
+
     /// A slice is not as long as its image is large.
     #[error("the {what} slice has {found} values, 3 x {height} x {width} need {expected}")]
     SliceLength {
-        /// `image`, `cotangent`, `output` or `image gradient`.
+        /// `image`, `cotangent`, `output`, `image gradient`, `values` or `map`.
         what: &'static str,
         /// Rows.
         height: usize,

@@ -97,6 +97,12 @@ impl<T: Real> Fusion<T> {
         Pixel { y2, sum, s, product, total, out }
     }
 
+    /// Y2 of one pixel from the polynomial's value.
+    #[inline(always)]
+    pub(crate) fn limit_polynomial(&self, unlimited: T) -> T {
+        clamp(unlimited, self.image[0], self.image[1])
+    }
+
     /// Y2, the polynomial filter's result.
     #[inline]
     pub(crate) fn polynomial(&self, unlimited: &Tile<T>, out: &mut Tile<T>) {

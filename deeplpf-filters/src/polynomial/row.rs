@@ -28,13 +28,18 @@ impl<T: Real> RowPolynomial<T> {
         )
     }
 
+    /// The polynomial's value at one pixel.
+    #[inline(always)]
+    pub(crate) fn at(&self, y: T, i: T) -> T {
+        let (k0, k1, k2) = self.in_intensity(y);
+        k0 + i * (k1 + i * (k2 + i * self.c[0][3]))
+    }
+
     /// The polynomial's value.
     #[inline]
     pub(crate) fn value(&self, y: &Tile<T>, i: &Tile<T>, out: &mut Tile<T>) {
-        let cubic = self.c[0][3];
         for j in 0..TILE {
-            let (k0, k1, k2) = self.in_intensity(y[j]);
-            out[j] = k0 + i[j] * (k1 + i[j] * (k2 + i[j] * cubic));
+            out[j] = self.at(y[j], i[j]);
         }
     }
 

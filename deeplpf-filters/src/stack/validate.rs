@@ -140,6 +140,40 @@ pub(super) fn same_shape(
     Err(Error::ShapeMismatch { what, expected: expected.into(), found: found.into() })
 }
 
+/// Whether `rows` rows from `first_row` lie within an image of `image_height` rows.
+pub(super) fn band(first_row: usize, rows: usize, image_height: usize) -> Result<()> {
+    match first_row.checked_add(rows) {
+        Some(end) if end <= image_height => Ok(()),
+        _ => Err(Error::BandOutsideImage { first_row, rows, image_height }),
+    }
+}
+
+/// Whether a list of pixels and two `[3, pixels]` arrays fit together and to the image.
+pub(super) fn pixels(
+    image_size: (usize, usize),
+    rows: &[usize],
+    columns: &[usize],
+    [values, out]: [(usize, usize); 2],
+) -> Result<()> {
+    let expected = rows.len();
+    if columns.len() != expected {
+        return Err(Error::PixelCount { what: "columns", expected, found: columns.len() });
+    }
+    for (what, (channels, found)) in [("values", values), ("output", out)] {
+        if channels != 3 {
+            return Err(Error::NotRgb { what, found: [channels, 1, found] });
+        }
+        if found != expected {
+            return Err(Error::PixelCount { what, expected, found });
+        }
+    }
+    let (height, width) = image_size;
+    match rows.iter().zip(columns).find(|&(&r, &c)| r >= height || c >= width) {
+        None => Ok(()),
+        Some((&row, &column)) => Err(Error::PixelOutsideImage { row, column, height, width }),
+    }
+}
+
 /// A contiguous slice as a `[3, height, width]` view.
 pub(super) fn view<'a, T>(
     what: &'static str,
