@@ -2,16 +2,17 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
 use deeplpf_filters::{FilterStack, StackParams};
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array3, ArrayView3, s};
 use serde::Serialize;
 
-use crate::{CoreError, MIN_SIDE, Mode, Model, Result};
+use crate::{CoreError, MIN_SIDE, Model, Result, engine::Engine};
 
 /// A model ready to enhance photographs of any size.
 pub struct Enhancer {
     model: Model,
+    engine: Engine,
 }
 
 /// An enhanced photograph and what was done to it.
@@ -64,9 +65,13 @@ pub struct EnhanceOptions {
 }
 
 impl Enhancer {
-    /// Uses `model`, in single precision.
-    pub fn new(model: Model) -> Self {
-        Self { model }
+    /// Packs the weights of `model`; photographs are worked on in single precision.
+    ///
+    /// # Errors
+    /// An unknown instruction set in the environment variable `DEEPLPF_SIMD` (`portable`, `avx2`
+    /// or `avx512`; unset: the best the processor has).
+    pub fn new(model: Model) -> Result<Self> {
+        Ok(Self { engine: Engine::new(&model)?, model })
     }
 
     /// The model.
@@ -78,7 +83,7 @@ impl Enhancer {
     /// side.
     ///
     /// # Errors
-    /// A photograph too small, or numbers that are not finite.
+    /// A photograph too small, more memory than there is, or numbers that are not finite.
     pub fn enhance(&self, photograph: ArrayView3<'_, f32>) -> Result<Enhancement> {
         let (channels, height, width) = photograph.dim();
         if channels != 3 {
@@ -88,35 +93,18 @@ impl Enhancer {
                 expected: "(3, H, W)".into(),
             });
         }
-        if height < MIN_SIDE || width < MIN_SIDE {
-            return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
-        }
-        self.require_memory(height * width)?;
-        let parameters = self.model.parameters();
-        let values: Vec<f32> = photograph.iter().copied().collect();
-        let x = Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu)?
-            .to_dtype(parameters.dtype())?
-            .to_device(parameters.device())?;
-        let prediction = self.model.forward(&x, Mode::Evaluate)?;
-        let numbers = |tensor: &Tensor| -> Result<Vec<f32>> {
-            Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
-        };
-        let output = numbers(&prediction.output)?;
-        let image = Array3::from_shape_vec((3, height, width), output).map_err(|error| {
-            CoreError::Shape {
-                what: "network output",
-                found: vec![3, height, width],
-                expected: error.to_string(),
-            }
-        })?;
-        let raw = numbers(&prediction.raw)?;
-        let filters = FilterStack::from_raw(&self.model.config().stack(), &raw)?.params().clone();
-        let colour = prediction.colour.as_ref().map(numbers).transpose()?;
-        Ok(Enhancement { image, parameters: PredictedParameters { raw, filters, colour } })
+        let mut image = Array3::zeros((3, height, width));
+        let parameters = self.enhance_rows(
+            &photograph,
+            EnhanceOptions::default(),
+            &mut |_| {},
+            &mut |first, band| {
+                image.slice_mut(s![.., first..first + band.dim().1, ..]).assign(&band);
+            },
+        )?;
+        Ok(Enhancement { image, parameters })
     }
-}
 
-impl Enhancer {
     /// Enhances one photograph of at least [`MIN_SIDE`] pixels on each side, in memory that grows
     /// with its width and with three numbers a pixel. `sink` gets the result from the top in bands
     /// of rows: the first row's number and (3, rows, W). `progress` gets the share that is done, in
@@ -127,50 +115,30 @@ impl Enhancer {
     pub fn enhance_rows(
         &self,
         photograph: &dyn RowSource,
-        _options: EnhanceOptions,
+        options: EnhanceOptions,
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
     ) -> Result<PredictedParameters> {
         let (height, width) = photograph.size();
-        let mut whole = Array3::zeros((3, height, width));
-        let mut row = vec![0.0f32; 3 * width];
-        for y in 0..height {
-            let (red, rest) = row.split_at_mut(width);
-            let (green, blue) = rest.split_at_mut(width);
-            photograph.read_row(y, [red, green, blue]);
-            for (channel, line) in row.chunks_exact(width.max(1)).enumerate() {
-                whole
-                    .slice_mut(ndarray::s![channel, y, ..])
-                    .iter_mut()
-                    .zip(line)
-                    .for_each(|(to, &from)| *to = from);
-            }
+        if height < MIN_SIDE || width < MIN_SIDE {
+            return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
         }
-        progress(0.0);
-        let enhancement = self.enhance(whole.view())?;
-        progress(1.0);
-        sink(0, enhancement.image.view());
-        Ok(enhancement.parameters)
-    }
-
-    /// Peak memory of [`Enhancer::enhance`] per pixel of the photograph, about: at the finest level
-    /// of the expanding arm the concatenated input, the outputs and the skip connection are alive at
-    /// once, or later the features; and the photograph itself three times. The estimate lies a
-    /// little above what was measured: 560 to 680 bytes a pixel for the release's sizes (740 here),
-    /// 255 for a narrow model (340).
-    fn bytes_per_pixel(&self) -> u64 {
-        let config = self.model.config();
-        let [first, second, ..] = config.widths;
-        let channels = (5 * first + 3 * second).max(config.features + first) + 9;
-        (channels * self.model.parameters().dtype().size_in_bytes()) as u64
+        self.require_memory((height, width), options)?;
+        let predicted = self.engine.run(photograph, options.tile, progress, sink)?;
+        let stack = FilterStack::from_raw(&self.model.config().stack(), &predicted.raw)?;
+        Ok(PredictedParameters {
+            raw: predicted.raw,
+            filters: stack.params().clone(),
+            colour: predicted.colour,
+        })
     }
 
     /// Refuses what would end in the system killing the program.
-    fn require_memory(&self, pixels: usize) -> Result<()> {
-        let needed = self.bytes_per_pixel().saturating_mul(pixels as u64);
+    fn require_memory(&self, size: (usize, usize), options: EnhanceOptions) -> Result<()> {
+        let needed = self.engine.bytes(size, options.tile);
         match available_memory() {
             Some(available) if needed > available => {
-                Err(CoreError::OutOfMemory { pixels, needed, available })
+                Err(CoreError::OutOfMemory { pixels: size.0 * size.1, needed, available })
             }
             _ => Ok(()),
         }

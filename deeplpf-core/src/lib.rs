@@ -20,6 +20,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod engine;
 mod enhance;
 mod error;
 pub mod loss;

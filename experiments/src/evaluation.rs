@@ -111,7 +111,7 @@ pub(crate) fn load_enhancer(
     device: &str,
 ) -> Result<Enhancer> {
     let device = select_device(device)?;
-    Ok(Enhancer::new(Checkpoint::read(weights)?.model(model, DType::F32, &device)?))
+    Ok(Enhancer::new(Checkpoint::read(weights)?.model(model, DType::F32, &device)?)?)
 }
 
 /// Enhances every pair's input, scores it against the target, and writes `metrics.json`,

@@ -50,6 +50,16 @@ fn curve_value<T: Element>(curve: &[T], value: T) -> T {
     curve[knot] * (T::one() - fraction) + curve[knot + 1] * fraction
 }
 
+/// One pixel through the stage with the numbers of one image.
+pub(crate) fn map<T: Element>(numbers: &[T], u: [T; 3]) -> [T; 3] {
+    std::array::from_fn(|channel| {
+        let mixer = &numbers[3 * channel..][..3];
+        let mixed = mixer[0] * u[0] + mixer[1] * u[1] + mixer[2] * u[2];
+        let curve = &numbers[12 + channel * KNOTS..][..KNOTS];
+        u[channel] + mixed + numbers[9 + channel] + curve_value(curve, u[channel])
+    })
+}
+
 fn forward<T: Element>(
     (s1, l1): (&CpuStorage, &Layout),
     (s2, l2): (&CpuStorage, &Layout),

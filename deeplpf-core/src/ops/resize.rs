@@ -26,14 +26,15 @@ pub fn bilinear_resize(x: &Tensor, height: usize, width: usize) -> Result<Tensor
 
 /// Where one output pixel reads along one axis.
 #[derive(Clone, Copy)]
-struct Tap<T> {
-    low: usize,
-    high: usize,
+pub(crate) struct Tap<T> {
+    pub low: usize,
+    pub high: usize,
     /// Weight of `high`; `low` has the rest.
-    weight: T,
+    pub weight: T,
 }
 
-fn taps<T: Element>(size_in: usize, size_out: usize) -> Vec<Tap<T>> {
+/// Where every output pixel reads along one axis.
+pub(crate) fn taps<T: Element>(size_in: usize, size_out: usize) -> Vec<Tap<T>> {
     // In the element's own precision, as PyTorch computes its f32 coordinates.
     let scale = T::of(size_in as f64) / T::of(size_out as f64);
     let half = T::of(0.5);

@@ -1,0 +1,382 @@
+//! The U-Net in strips of rows.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::instructions::Instructions;
+use super::kernel::{Finish, Step};
+use super::memory::{Rows, SharedRows};
+use super::packed::{Packed, Source, Target, Weights};
+use super::planar::{Planes, ToPlanes};
+use super::pool::pool_row;
+use super::schedule::{Reach, Schedule, StageShape};
+use super::upsampled::{UpsampledConv, around, surrounding};
+use crate::{RowSource, ops::conv::LEAKY_SLOPE};
+
+/// Levels of the U-Net; each halves the sides of the one before.
+pub(super) const LEVELS: usize = 5;
+/// Pixels of one job; small enough that its rows stay in the second-level cache, large enough that
+/// reading the weights costs little.
+const JOB_PIXELS: usize = 2048;
+/// Pixels of a strip at the finest level, for the same two reasons.
+const STRIP_PIXELS: usize = 1 << 16;
+const LEAKY: Finish = Finish::Leaky(LEAKY_SLOPE as f32);
+
+/// What a stage computes.
+enum Layer {
+    /// Reads the photograph.
+    Photograph,
+    Convolution(Packed),
+    /// From the photograph's planes.
+    FirstConvolution(Packed),
+    Pool,
+    /// 1x1, its result surrounded as the doubling needs it.
+    Projection(Packed),
+    Upsampled(UpsampledConv),
+    ToPlanes(ToPlanes),
+    /// Three planes, plus the photograph.
+    Residual(Planes),
+}
+
+struct Stage {
+    layer: Layer,
+    level: usize,
+    channels: usize,
+    sources: Vec<usize>,
+}
+
+/// The layers in the order of computation; the photograph first, the U-Net's image last.
+pub(super) struct Backbone {
+    stages: Vec<Stage>,
+    /// The stages that hold the encoder's levels.
+    pub encoder: [usize; LEVELS],
+}
+
+/// Weights of the U-Net's convolutions.
+pub(super) struct UnetWeights {
+    pub down: [[Weights; 2]; LEVELS],
+    /// From the finest level: what is applied before doubling to that level.
+    pub projections: [Weights; LEVELS - 1],
+    /// From the finest level.
+    pub up: [[Weights; 2]; LEVELS - 1],
+    pub last: [Weights; 2],
+}
+
+impl Backbone {
+    pub fn new(weights: &UnetWeights, lanes: usize) -> Self {
+        let mut stages: Vec<Stage> = Vec::new();
+        let mut push = |layer, level, channels, sources: &[usize]| {
+            stages.push(Stage { layer, level, channels, sources: sources.to_vec() });
+            stages.len() - 1
+        };
+        let packed = |weights: &Weights| Packed::new(weights, lanes, false);
+        let photograph = push(Layer::Photograph, 0, 3, &[]);
+        let mut encoder = [0; LEVELS];
+        for (level, [first, second]) in weights.down.iter().enumerate() {
+            let inner = if level == 0 {
+                let layer = Layer::FirstConvolution(Packed::new(first, lanes, true));
+                push(layer, level, first.outputs, &[photograph])
+            } else {
+                let pooled = push(Layer::Pool, level, first.inputs, &[encoder[level - 1]]);
+                push(Layer::Convolution(packed(first)), level, first.outputs, &[pooled])
+            };
+            encoder[level] =
+                push(Layer::Convolution(packed(second)), level, second.outputs, &[inner]);
+        }
+        let mut current = encoder[LEVELS - 1];
+        for level in (0..LEVELS - 1).rev() {
+            let projection = &weights.projections[level];
+            let [first, second] = &weights.up[level];
+            let layer = Layer::Projection(packed(projection));
+            let low = push(layer, level + 1, projection.outputs, &[current]);
+            let layer = Layer::Upsampled(UpsampledConv::new(first, projection.outputs, lanes));
+            let joined = push(layer, level, first.outputs, &[low, encoder[level]]);
+            current = push(Layer::Convolution(packed(second)), level, second.outputs, &[joined]);
+        }
+        let layer = Layer::ToPlanes(ToPlanes::new(&weights.last[0], lanes, LEAKY_SLOPE as f32));
+        let planes = push(layer, 0, 3, &[current]);
+        let layer = Layer::Residual(Planes::new(&weights.last[1], LEAKY_SLOPE as f32));
+        push(layer, 0, 3, &[planes, photograph]);
+        Self { stages, encoder }
+    }
+
+    /// Runs the U-Net. `taps` are more readers: of an encoder stage, the rows each of its own rows
+    /// needs, and what to do with them. Returns the U-Net's image.
+    pub fn run(
+        &self,
+        instructions: Instructions,
+        photograph: &dyn RowSource,
+        strip: Option<usize>,
+        taps: &mut [Tap<'_>],
+        progress: &mut dyn FnMut(f64),
+    ) -> Rows {
+        let (height, width) = photograph.size();
+        let strip = strip.unwrap_or((STRIP_PIXELS / width).next_multiple_of(1 << (LEVELS - 1)));
+        let mut schedule = Schedule::new(self.shapes(height, taps), strip);
+        let mut rows = self.allocate(&schedule.capacities(), width, instructions.lanes());
+        while !schedule.finished() {
+            for (index, stage) in self.stages.iter().enumerate() {
+                let range = schedule.advance(index);
+                if !range.is_empty() {
+                    let mut target = std::mem::replace(&mut rows[index], Rows::planar(0, 0));
+                    let shape = (height >> stage.level, width >> stage.level);
+                    stage.run(instructions, photograph, &rows, &mut target, shape, range.clone());
+                    for y in range {
+                        stage.surround(&mut target, y, width);
+                    }
+                    rows[index] = target;
+                }
+            }
+            for (index, tap) in taps.iter_mut().enumerate() {
+                for row in schedule.advance(self.stages.len() + index) {
+                    (tap.take)(row, &rows[tap.stage]);
+                }
+            }
+            progress(schedule.share());
+        }
+        rows.pop().unwrap_or_else(|| Rows::planar(0, 0))
+    }
+
+    fn shapes(&self, height: usize, taps: &[Tap<'_>]) -> Vec<StageShape> {
+        let last = self.stages.len() - 1;
+        let mut shapes: Vec<StageShape> = self
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(index, stage)| StageShape {
+                height: height >> stage.level,
+                sources: stage.sources.iter().copied().zip(stage.layer.reaches()).collect(),
+                keep: index == last,
+            })
+            .collect();
+        shapes.extend(taps.iter().map(|tap| StageShape {
+            height: tap.rows.len(),
+            sources: vec![(tap.stage, Reach::Resized(tap.rows.clone()))],
+            keep: false,
+        }));
+        shapes
+    }
+
+    fn allocate(&self, capacities: &[usize], width: usize, lanes: usize) -> Vec<Rows> {
+        let stages = self.stages.iter().zip(capacities);
+        let rows = stages.map(|(stage, &capacity)| {
+            if stage.is_planar() {
+                return Rows::planar(capacity, width);
+            }
+            Rows::blocked(capacity, width >> stage.level, stage.channels.div_ceil(lanes), lanes)
+        });
+        rows.collect()
+    }
+
+    /// Bytes [`Backbone::run`] needs.
+    pub fn bytes(
+        &self,
+        (height, width): (usize, usize),
+        strip: Option<usize>,
+        lanes: usize,
+    ) -> u64 {
+        let strip = strip.unwrap_or((STRIP_PIXELS / width).next_multiple_of(1 << (LEVELS - 1)));
+        let capacities = Schedule::new(self.shapes(height, &[]), strip).capacities();
+        let numbers = self.stages.iter().zip(capacities).map(|(stage, capacity)| {
+            let numbers = if stage.is_planar() {
+                3 * Rows::planar_stride(width)
+            } else {
+                ((width >> stage.level) + 2) * stage.channels.next_multiple_of(lanes)
+            };
+            (capacity * numbers) as u64
+        });
+        numbers.sum::<u64>() * size_of::<f32>() as u64
+    }
+}
+
+/// A reader of an encoder stage.
+pub(super) struct Tap<'a> {
+    pub stage: usize,
+    /// First and last source row of each of its rows.
+    pub rows: Vec<(usize, usize)>,
+    /// Called once for each of its rows, in order.
+    pub take: Box<dyn FnMut(usize, &Rows) + 'a>,
+}
+
+impl Layer {
+    fn reaches(&self) -> Vec<Reach> {
+        match self {
+            Layer::Photograph => vec![],
+            Layer::Convolution(_) | Layer::FirstConvolution(_) | Layer::ToPlanes(_) => {
+                vec![Reach::Around]
+            }
+            Layer::Pool => vec![Reach::Pair],
+            Layer::Projection(_) => vec![Reach::Same],
+            Layer::Upsampled(_) => vec![Reach::Doubled, Reach::Around],
+            Layer::Residual(_) => vec![Reach::Around, Reach::Same],
+        }
+    }
+}
+
+impl Stage {
+    fn is_planar(&self) -> bool {
+        matches!(self.layer, Layer::Photograph | Layer::ToPlanes(_) | Layer::Residual(_))
+    }
+
+    /// Computes rows `range` of this stage, of `shape`.
+    fn run(
+        &self,
+        instructions: Instructions,
+        photograph: &dyn RowSource,
+        rows: &[Rows],
+        target: &mut Rows,
+        (height, width): (usize, usize),
+        range: Range<usize>,
+    ) {
+        let lanes = instructions.lanes();
+        let shared = target.shared();
+        let source = |index: usize| &rows[self.sources[index]];
+        match &self.layer {
+            Layer::Photograph => read(photograph, target, range, width),
+            Layer::Convolution(packed) | Layer::FirstConvolution(packed) => {
+                let planar = matches!(self.layer, Layer::FirstConvolution(_));
+                let input = source(0);
+                let back = if planar { 1 } else { lanes };
+                let source = Source {
+                    row: |y, tap| input.row(around(y, tap, height)).wrapping_sub(back),
+                    block: input.part(),
+                    channel: if planar { input.part() } else { 1 },
+                    step: if planar { Step::Planar } else { Step::One },
+                };
+                convolve(instructions, packed, source, shared, width, range.clone(), LEAKY);
+            }
+            Layer::Projection(packed) => {
+                let input = source(0);
+                let source = Source {
+                    row: |y, _| input.row(y),
+                    block: input.part(),
+                    channel: 1,
+                    step: Step::One,
+                };
+                convolve(
+                    instructions,
+                    packed,
+                    source,
+                    shared,
+                    width,
+                    range.clone(),
+                    Finish::Linear,
+                );
+            }
+            Layer::Pool => in_jobs(range.clone(), width, 1, |rows, _| {
+                for y in rows {
+                    // SAFETY: the two source rows are complete, and this row is this job's alone.
+                    unsafe {
+                        pool_row(instructions, source(0), y, shared, self.channels, width);
+                    }
+                }
+            }),
+            Layer::Upsampled(convolution) => {
+                in_jobs(range.clone(), width, convolution.groups(), |rows, group| {
+                    // SAFETY: the schedule gives rows only when their sources are complete, and
+                    // no two jobs have the same rows of the same group.
+                    unsafe {
+                        convolution.run(
+                            instructions,
+                            (source(0), source(1)),
+                            shared,
+                            (height, width),
+                            (rows, group),
+                            LEAKY,
+                        );
+                    }
+                });
+            }
+            Layer::ToPlanes(layer) => in_jobs(range.clone(), width, 1, |rows, _| {
+                for y in rows {
+                    let rows = [0, 1, 2].map(|tap| around(y, tap, height));
+                    // SAFETY: as above.
+                    unsafe { layer.run(instructions, source(0), rows, (shared, y), width) };
+                }
+            }),
+            Layer::Residual(layer) => in_jobs(range.clone(), width, 1, |rows, _| {
+                for y in rows {
+                    let rows = [0, 1, 2].map(|tap| around(y, tap, height));
+                    let out = [0, 1, 2].map(|plane| shared.row(y, plane));
+                    let add = Some((source(1), y));
+                    // SAFETY: as above.
+                    unsafe { layer.run(instructions, source(0), rows, add, out, width) };
+                }
+            }),
+        }
+    }
+
+    /// Fills the pixels beside row `y` as the reader of this stage needs them; the photograph is
+    /// `width` pixels wide.
+    fn surround(&self, target: &mut Rows, y: usize, width: usize) {
+        let own = width >> self.level;
+        if let Layer::Projection(_) = self.layer {
+            let (left, right) = surrounding(own, width >> (self.level - 1));
+            target.surround(y, own, left, right);
+        } else {
+            target.reflect(y, own);
+        }
+    }
+}
+
+/// All input passes of a convolution for rows `range`, in parallel.
+fn convolve<F: Fn(usize, usize) -> *const f32 + Sync>(
+    instructions: Instructions,
+    packed: &Packed,
+    source: Source<F>,
+    shared: SharedRows,
+    width: usize,
+    range: Range<usize>,
+    finish: Finish,
+) {
+    let target = Target { rows: shared, first: 0, step: 1, pixels: width };
+    in_jobs(range, width, packed.groups(), |rows, group| {
+        for pass in 0..packed.passes() {
+            let finish = if pass + 1 == packed.passes() { finish } else { Finish::Open };
+            for y in rows.clone() {
+                // SAFETY: as in `Stage::run`.
+                unsafe {
+                    packed.add_pass(
+                        instructions,
+                        (group, pass, y),
+                        &source,
+                        target,
+                        pass == 0,
+                        finish,
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// Calls `job` for every group and every few rows of `range`, on the rayon pool.
+pub(super) fn in_jobs(
+    range: Range<usize>,
+    width: usize,
+    groups: usize,
+    job: impl Fn(Range<usize>, usize) + Sync,
+) {
+    // Four jobs a thread, so that none waits long for the last, but none below a row.
+    let even = range.len() * groups / (4 * rayon::current_num_threads());
+    let rows = (JOB_PIXELS / width).clamp(1, even.max(1));
+    let chunks = range.len().div_ceil(rows);
+    (0..chunks * groups).into_par_iter().for_each(|index| {
+        let start = range.start + index / groups * rows;
+        job(start..(start + rows).min(range.end), index % groups);
+    });
+}
+
+/// Reads rows `range` of the photograph.
+fn read(photograph: &dyn RowSource, target: &mut Rows, range: Range<usize>, width: usize) {
+    let mut planes = vec![0.0f32; 3 * width];
+    for y in range {
+        let (red, rest) = planes.split_at_mut(width);
+        let (green, blue) = rest.split_at_mut(width);
+        photograph.read_row(y, [red, green, blue]);
+        for (part, plane) in planes.chunks_exact(width).enumerate() {
+            target.part_mut(y, part)[1..=width].copy_from_slice(plane);
+        }
+    }
+}

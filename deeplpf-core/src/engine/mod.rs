@@ -1,0 +1,268 @@
+//! The inference engine: a model's weights packed once, a photograph worked through in strips.
+//!
+//! It computes what [`crate::Model::forward`] computes in evaluation mode, up to rounding, with
+//! less work and in memory that grows with the width of the photograph and three numbers a pixel:
+//!
+//! - Feature maps exist for a few rows at a time ([`schedule`]), so a photograph of any size runs,
+//!   and no row is computed twice.
+//! - Convolutions run directly on blocks of channels ([`kernel`]), with padding, bias and
+//!   activation in the same pass.
+//! - Convolutions over doubled features run at the low resolution ([`upsampled`]).
+//! - The features the heads read are never made ([`head_input`]).
+
+mod backbone;
+mod head;
+mod head_input;
+mod instructions;
+mod kernel;
+mod memory;
+mod packed;
+mod planar;
+mod pool;
+mod schedule;
+mod upsampled;
+mod weights;
+
+use std::num::NonZeroUsize;
+
+use deeplpf_filters::{FilterStack, StackConfig};
+use ndarray::{Array2, Array3, ArrayView3, s};
+use rayon::prelude::*;
+
+use crate::{CoreError, Fix, Model, Result, RowSource, ops::colour_stage};
+use backbone::Backbone;
+use head::Head;
+use head_input::{Channels, Square};
+use instructions::Instructions;
+use memory::Rows;
+use planar::Planes;
+use upsampled::around;
+use weights::ModelWeights;
+
+/// Pixels of the bands the filters are applied in.
+const BAND_PIXELS: usize = 1 << 18;
+/// Encoder levels the fix `wiring` reads.
+const WIRED_LEVELS: usize = 3;
+
+/// A model made ready for inference on the CPU, in single precision.
+pub(crate) struct Engine {
+    instructions: Instructions,
+    stack: StackConfig,
+    backbone: Backbone,
+    /// From the U-Net's image to Y1.
+    image: Planes,
+    heads: Heads,
+    head_side: usize,
+    channels: Channels,
+    /// Widths of the wired encoder levels.
+    wired: Vec<usize>,
+}
+
+/// The heads a model has.
+struct Heads {
+    colour: Option<Head>,
+    polynomial: Option<Head>,
+    graduated: Option<Head>,
+    elliptical: Option<Head>,
+}
+
+impl Heads {
+    fn any(&self) -> bool {
+        [&self.colour, &self.polynomial, &self.graduated, &self.elliptical]
+            .into_iter()
+            .any(Option::is_some)
+    }
+}
+
+/// What the heads said.
+pub(crate) struct Parameters {
+    /// In the order of [`StackConfig`].
+    pub raw: Vec<f32>,
+    /// Numbers of the colour stage.
+    pub colour: Option<Vec<f32>>,
+}
+
+impl Engine {
+    /// Packs the weights of `model` for the best instructions of this processor, or those the
+    /// environment asks for.
+    pub fn new(model: &Model) -> Result<Self> {
+        Self::with_instructions(model, Instructions::select()?)
+    }
+
+    fn with_instructions(model: &Model, instructions: Instructions) -> Result<Self> {
+        let config = model.config();
+        let lanes = instructions.lanes();
+        let weights = ModelWeights::read(model)?;
+        let wired = if config.fixes.contains(Fix::Wiring) && weights.has_heads() {
+            config.widths[..WIRED_LEVELS].to_vec()
+        } else {
+            Vec::new()
+        };
+        let channels = Channels::new(lanes, &wired);
+        Ok(Self {
+            instructions,
+            stack: config.stack(),
+            backbone: Backbone::new(&weights.unet, lanes),
+            image: Planes::new(&weights.features, 1.0),
+            heads: weights.heads(&channels, lanes),
+            head_side: config.head_size,
+            channels,
+            wired,
+        })
+    }
+
+    /// Bytes [`Engine::run`] needs for a photograph of `size` (height, width), about.
+    pub fn bytes(&self, size: (usize, usize), tile: Option<NonZeroUsize>) -> u64 {
+        /// The heads' input, corners and feature maps of the release's sizes.
+        const HEADS: u64 = 48 << 20;
+        let bands = (4 * 3 * size_of::<f32>() * BAND_PIXELS.max(size.1)) as u64;
+        let tile = tile.map(NonZeroUsize::get);
+        self.backbone.bytes(size, tile, self.instructions.lanes()) + HEADS + bands
+    }
+
+    /// Runs the network on a photograph, at least [`crate::MIN_SIDE`] pixels on each side, and
+    /// hands the result on in bands of rows.
+    pub fn run(
+        &self,
+        photograph: &dyn RowSource,
+        tile: Option<NonZeroUsize>,
+        progress: &mut dyn FnMut(f64),
+        sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
+    ) -> Result<Parameters> {
+        let size = photograph.size();
+        let square = Square::new(self.head_side, size);
+        let lanes = self.instructions.lanes();
+        let mut resized: Vec<Rows> = (self.wired.iter())
+            .map(|width| Rows::blocked(square.side, square.side, width.div_ceil(lanes), lanes))
+            .collect();
+        let mut taps: Vec<_> = resized
+            .iter_mut()
+            .enumerate()
+            .map(|(level, out)| {
+                let blocks = self.wired[level].div_ceil(lanes);
+                square.tap((self.backbone.encoder[level], level), (blocks, lanes), out)
+            })
+            .collect();
+        let strip = tile.map(NonZeroUsize::get);
+        let unet =
+            self.backbone.run(self.instructions, photograph, strip, &mut taps, &mut |share| {
+                // The filters are the rest.
+                progress(0.9 * share);
+            });
+        drop(taps);
+        let parameters = self.predict(&square, size, &unet, &resized)?;
+        drop(resized);
+        let stack = FilterStack::from_raw(&self.stack, &parameters.raw)?;
+        self.finish(&stack, parameters.colour.as_deref(), size, &unet, progress, sink)?;
+        Ok(parameters)
+    }
+
+    /// Runs the heads.
+    fn predict(
+        &self,
+        square: &Square,
+        size: (usize, usize),
+        unet: &Rows,
+        wired: &[Rows],
+    ) -> Result<Parameters> {
+        let mut parameters = Parameters { raw: Vec::new(), colour: None };
+        if !self.heads.any() {
+            return Ok(parameters);
+        }
+        let (mut input, corners) = square.gather(&self.channels, unet, &self.image, wired);
+        let mut image = corners.values;
+        square.set_image(&self.channels, &mut input, &image);
+        let run = |head: &Head, input: &Rows| -> Result<(Vec<f32>, Vec<f32>)> {
+            let (raw, gates) = head.run(self.instructions, input, square.side);
+            let finite = raw.iter().chain(&gates).all(|value| value.is_finite());
+            if finite { Ok((raw, gates)) } else { Err(CoreError::NotFinite) }
+        };
+        if let Some(head) = &self.heads.colour {
+            let numbers = run(head, &input)?.0;
+            for mut pixel in image.columns_mut() {
+                let mapped = colour_stage::map(&numbers, [pixel[0], pixel[1], pixel[2]]);
+                pixel.iter_mut().zip(mapped).for_each(|(to, from)| *to = from);
+            }
+            square.set_image(&self.channels, &mut input, &image);
+            parameters.colour = Some(numbers);
+        }
+        if let Some(head) = &self.heads.polynomial {
+            parameters.raw = run(head, &input)?.0;
+        }
+        let local = [&self.heads.graduated, &self.heads.elliptical];
+        if local.iter().any(|head| head.is_some()) {
+            let mut whole = parameters.raw.clone();
+            whole.resize(self.stack.raw_len(), 0.0);
+            let mut filtered = Array2::zeros(image.raw_dim());
+            FilterStack::from_raw(&self.stack, &whole)?.apply_polynomial_at(
+                size,
+                &corners.rows,
+                &corners.columns,
+                image.view(),
+                filtered.view_mut(),
+            )?;
+            square.set_image(&self.channels, &mut input, &filtered);
+        }
+        let mut all_gates = Vec::new();
+        for head in local.into_iter().flatten() {
+            let (raw, gates) = run(head, &input)?;
+            parameters.raw.extend(raw);
+            all_gates.extend(gates);
+        }
+        parameters.raw.extend(all_gates);
+        Ok(parameters)
+    }
+
+    /// Y1, the colour stage and the filters, band by band.
+    fn finish(
+        &self,
+        stack: &FilterStack<f32>,
+        colour: Option<&[f32]>,
+        (height, width): (usize, usize),
+        unet: &Rows,
+        progress: &mut dyn FnMut(f64),
+        sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
+    ) -> Result<()> {
+        let band = (BAND_PIXELS / width).clamp(1, height);
+        let stride = Rows::planar_stride(width);
+        let mut image = Array3::zeros((3, band, width));
+        let mut out = Array3::zeros((3, band, width));
+        let mut lines = vec![0.0f32; band * 3 * stride];
+        for first in (0..height).step_by(band) {
+            let rows = band.min(height - first);
+            lines.par_chunks_mut(3 * stride).take(rows).enumerate().for_each(|(index, line)| {
+                let y = first + index;
+                let around = [0, 1, 2].map(|tap| around(y, tap, height));
+                let (red, rest) = line.split_at_mut(stride);
+                let (green, blue) = rest.split_at_mut(stride);
+                let planes = [red.as_mut_ptr(), green.as_mut_ptr(), blue.as_mut_ptr()];
+                // SAFETY: each plane has room for whole vectors, and the chunk is this job's.
+                unsafe { self.image.run(self.instructions, unet, around, None, planes, width) };
+                if let Some(numbers) = colour {
+                    for x in 0..width {
+                        [red[x], green[x], blue[x]] =
+                            colour_stage::map(numbers, [red[x], green[x], blue[x]]);
+                    }
+                }
+            });
+            for (index, line) in lines.chunks_exact(3 * stride).take(rows).enumerate() {
+                for (channel, plane) in line.chunks_exact(stride).enumerate() {
+                    let mut to = image.slice_mut(s![channel, index, ..]);
+                    to.iter_mut().zip(plane).for_each(|(to, &from)| *to = from);
+                }
+            }
+            stack.apply_rows_into(
+                image.slice(s![.., ..rows, ..]),
+                first,
+                height,
+                out.slice_mut(s![.., ..rows, ..]),
+            )?;
+            sink(first, out.slice(s![.., ..rows, ..]));
+            progress(0.9 + 0.1 * (first + rows) as f64 / height as f64);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! The engine against the network's own forward pass.
+
+use candle_core::{DType, Device, Tensor};
+use ndarray::Array3;
+
+use super::*;
+use crate::{Fixes, Initialisation, Mode, ModelConfig, config::Polynomial, random::Generator};
+
+fn photograph(height: usize, width: usize) -> Array3<f32> {
+    let mut generator = Generator::for_parameter(5, "photograph");
+    let mut phase = || generator.uniform() as f32 * 6.0;
+    let waves: Vec<[f32; 3]> = (0..9).map(|_| [phase(), phase(), phase()]).collect();
+    Array3::from_shape_fn((3, height, width), |(c, y, x)| {
+        let (y, x) = (y as f32 / height as f32, x as f32 / width as f32);
+        let sum: f32 = waves[3 * c..3 * c + 3]
+            .iter()
+            .map(|[a, b, p]| (a * 5.0 * x + b * 7.0 * y + p).sin())
+            .sum();
+        (0.5 + 0.15 * sum).clamp(0.0, 1.0)
+    })
+}
+
+/// A model with every part at work: random weights, open gates and wiring.
+fn model(config: &ModelConfig) -> Model {
+    let model = Model::new(config, Initialisation::Release, 11, DType::F64, &Device::Cpu).unwrap();
+    for (name, variable) in model.parameters().iter() {
+        if name.contains("wiring_gate") || name.contains("gates") || name.contains("fc_colour") {
+            let values = Tensor::ones(variable.shape(), DType::F64, &Device::Cpu).unwrap();
+            variable.set(&(values * 0.02).unwrap()).unwrap();
+        }
+    }
+    model
+}
+
+fn run(engine: &Engine, image: &Array3<f32>, tile: Option<usize>) -> (Parameters, Array3<f32>) {
+    let mut out = Array3::from_elem(image.raw_dim(), f32::NAN);
+    let mut share = 0.0;
+    let parameters = engine
+        .run(
+            &image.view(),
+            tile.and_then(NonZeroUsize::new),
+            &mut |now| {
+                assert!(now >= share && now <= 1.0);
+                share = now;
+            },
+            &mut |first, band| out.slice_mut(s![.., first..first + band.dim().1, ..]).assign(&band),
+        )
+        .unwrap();
+    assert_eq!(share, 1.0);
+    (parameters, out)
+}
+
+/// Largest deviations of parameters and picture from the double-precision forward pass.
+fn deviations(model: &Model, image: &Array3<f32>, found: &(Parameters, Array3<f32>)) -> [f64; 2] {
+    let (_, height, width) = image.dim();
+    let values = image.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+    let x = Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu).unwrap();
+    let expected = model.forward(&x, Mode::Evaluate).unwrap();
+    let largest = |expected: &Tensor, found: &mut dyn Iterator<Item = f32>| {
+        let expected = expected.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let found: Vec<f32> = found.collect();
+        assert_eq!(expected.len(), found.len());
+        let differences = expected.iter().zip(&found).map(|(a, &b)| (a - f64::from(b)).abs());
+        // Not f64::max, which would pass over NaN.
+        differences.fold(0.0, |most, d| if d <= most { most } else { d })
+    };
+    let (parameters, out) = found;
+    if let (Some(expected), Some(found)) = (&expected.colour, &parameters.colour) {
+        assert!(largest(expected, &mut found.iter().copied()) < 1e-5);
+    }
+    assert_eq!(expected.colour.is_some(), parameters.colour.is_some());
+    [
+        largest(&expected.raw, &mut parameters.raw.iter().copied()),
+        largest(&expected.output, &mut out.iter().copied()),
+    ]
+}
+
+/// Parameters within 2e-6 and pictures within 2e-5 of double precision, the bounds of the golden
+/// tests of the f32 network.
+fn check(config: &ModelConfig, sizes: &[(usize, usize)]) {
+    let model = model(config);
+    for instructions in Instructions::available() {
+        let engine = Engine::with_instructions(&model, instructions).unwrap();
+        for &(height, width) in sizes {
+            let image = photograph(height, width);
+            let found = run(&engine, &image, None);
+            let [raw, picture] = deviations(&model, &image, &found);
+            assert!(
+                raw <= 2e-6 && picture <= 2e-5,
+                "{}, {height}x{width}: parameters {raw:.1e}, picture {picture:.1e}",
+                instructions.name()
+            );
+        }
+    }
+}
+
+fn small() -> ModelConfig {
+    ModelConfig { head_size: 47, ..ModelConfig::small() }
+}
+
+#[test]
+fn equals_the_network_at_even_and_odd_sizes() {
+    check(&small(), &[(32, 32), (33, 47), (63, 65), (50, 37), (131, 96), (64, 33), (47, 111)]);
+}
+
+#[test]
+fn equals_the_network_at_the_release_widths() {
+    check(&ModelConfig { head_size: 64, ..ModelConfig::default() }, &[(61, 83), (96, 64)]);
+}
+
+#[test]
+fn equals_the_network_at_widths_that_fill_no_vector() {
+    let config = ModelConfig { widths: [5, 18, 7, 33, 20], features: 13, head_width: 9, ..small() };
+    check(&config, &[(45, 50), (67, 34)]);
+}
+
+#[test]
+fn equals_the_network_with_everything_switched_on() {
+    let config = ModelConfig { fixes: Fixes::ALL, gates: true, colour: true, ..small() };
+    check(&config, &[(48, 64), (51, 39)]);
+}
+
+#[test]
+fn equals_the_network_with_any_filters() {
+    let none = ModelConfig { polynomial: Polynomial::None, graduated: 0, elliptical: 0, ..small() };
+    check(&none, &[(40, 51)]);
+    check(&ModelConfig { polynomial: Polynomial::Cubic10, ..none.clone() }, &[(40, 51)]);
+    check(&ModelConfig { elliptical: 2, ..none.clone() }, &[(40, 51)]);
+    check(&ModelConfig { graduated: 1, fixes: Fixes::ALL, ..none }, &[(40, 51)]);
+}
+
+/// To the bit: every number is summed in one order.
+#[test]
+fn strips_and_threads_do_not_change_the_result() {
+    let model = model(&ModelConfig { fixes: Fixes::ALL, ..small() });
+    let image = photograph(203, 77);
+    for instructions in Instructions::available() {
+        let engine = Engine::with_instructions(&model, instructions).unwrap();
+        let whole = run(&engine, &image, Some(1000));
+        for tile in [1, 16, 37] {
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let found = pool.install(|| run(&engine, &image, Some(tile)));
+                assert_eq!(found.0.raw, whole.0.raw);
+                assert_eq!(found.1, whole.1);
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_shapes() {
+    check(&small(), &[(32, 1500), (1500, 32)]);
+}
+
+#[test]
+fn memory_does_not_grow_with_the_height_but_for_the_image() {
+    let model = model(&ModelConfig::default());
+    let engine = Engine::new(&model).unwrap();
+    let grown = engine.bytes((8000, 6000), None) - engine.bytes((4000, 6000), None);
+    assert!(grown <= 4000 * 6000 * 3 * 4 * 101 / 100, "{grown}");
+    // A 24-megapixel photograph, whose image is 288 MB.
+    assert!(engine.bytes((4000, 6000), None) < 800 << 20);
+}
