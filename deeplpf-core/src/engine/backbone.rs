@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::instructions::Instructions;
 use super::kernel::{Finish, Step};
-use super::memory::{Rows, SharedRows};
+use super::memory::{Rows, SharedRows, Workspace};
 use super::packed::{Packed, Source, Target, Weights};
 use super::planar::{Planes, ToPlanes};
 use super::pool::pool_row;
@@ -105,7 +105,7 @@ impl Backbone {
     /// needs, and what to do with them. Returns the U-Net's image.
     pub fn run(
         &self,
-        instructions: Instructions,
+        (instructions, workspace): (Instructions, &mut Workspace),
         photograph: &dyn RowSource,
         strip: Option<usize>,
         taps: &mut [Tap<'_>],
@@ -114,12 +114,13 @@ impl Backbone {
         let (height, width) = photograph.size();
         let strip = strip.unwrap_or((STRIP_PIXELS / width).next_multiple_of(1 << (LEVELS - 1)));
         let mut schedule = Schedule::new(self.shapes(height, taps), strip);
-        let mut rows = self.allocate(&schedule.capacities(), width, instructions.lanes());
+        let capacities = schedule.capacities();
+        let mut rows = self.allocate(workspace, &capacities, width, instructions.lanes());
         while !schedule.finished() {
             for (index, stage) in self.stages.iter().enumerate() {
                 let range = schedule.advance(index);
                 if !range.is_empty() {
-                    let mut target = std::mem::replace(&mut rows[index], Rows::planar(0, 0));
+                    let mut target = std::mem::replace(&mut rows[index], Rows::none());
                     let shape = (height >> stage.level, width >> stage.level);
                     stage.run(instructions, photograph, &rows, &mut target, shape, range.clone());
                     for y in range {
@@ -135,7 +136,9 @@ impl Backbone {
             }
             progress(schedule.share());
         }
-        rows.pop().unwrap_or_else(|| Rows::planar(0, 0))
+        let unet = rows.pop().unwrap_or_else(Rows::none);
+        rows.into_iter().for_each(|rows| rows.release(workspace));
+        unet
     }
 
     fn shapes(&self, height: usize, taps: &[Tap<'_>]) -> Vec<StageShape> {
@@ -158,13 +161,20 @@ impl Backbone {
         shapes
     }
 
-    fn allocate(&self, capacities: &[usize], width: usize, lanes: usize) -> Vec<Rows> {
+    fn allocate(
+        &self,
+        workspace: &mut Workspace,
+        capacities: &[usize],
+        width: usize,
+        lanes: usize,
+    ) -> Vec<Rows> {
         let stages = self.stages.iter().zip(capacities);
         let rows = stages.map(|(stage, &capacity)| {
             if stage.is_planar() {
-                return Rows::planar(capacity, width);
+                return Rows::planar(workspace, capacity, width);
             }
-            Rows::blocked(capacity, width >> stage.level, stage.channels.div_ceil(lanes), lanes)
+            let blocks = stage.channels.div_ceil(lanes);
+            Rows::blocked(workspace, capacity, width >> stage.level, blocks, lanes)
         });
         rows.collect()
     }
@@ -233,7 +243,7 @@ impl Stage {
         let shared = target.shared();
         let source = |index: usize| &rows[self.sources[index]];
         match &self.layer {
-            Layer::Photograph => read(photograph, target, range, width),
+            Layer::Photograph => read(photograph, shared, range, width),
             Layer::Convolution(packed) | Layer::FirstConvolution(packed) => {
                 let planar = matches!(self.layer, Layer::FirstConvolution(_));
                 let input = source(0);
@@ -369,14 +379,14 @@ pub(super) fn in_jobs(
 }
 
 /// Reads rows `range` of the photograph.
-fn read(photograph: &dyn RowSource, target: &mut Rows, range: Range<usize>, width: usize) {
-    let mut planes = vec![0.0f32; 3 * width];
-    for y in range {
-        let (red, rest) = planes.split_at_mut(width);
-        let (green, blue) = rest.split_at_mut(width);
-        photograph.read_row(y, [red, green, blue]);
-        for (part, plane) in planes.chunks_exact(width).enumerate() {
-            target.part_mut(y, part)[1..=width].copy_from_slice(plane);
+fn read(photograph: &dyn RowSource, target: SharedRows, range: Range<usize>, width: usize) {
+    in_jobs(range, width, 1, |rows, _| {
+        for y in rows {
+            // SAFETY: this row is this job's alone, and each of its planes holds `width` pixels.
+            let planes = [0, 1, 2].map(|plane| unsafe {
+                std::slice::from_raw_parts_mut(target.row(y, plane), width)
+            });
+            photograph.read_row(y, planes);
         }
-    }
+    });
 }

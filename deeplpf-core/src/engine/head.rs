@@ -3,7 +3,7 @@
 use super::backbone::in_jobs;
 use super::instructions::Instructions;
 use super::kernel::{Finish, Step};
-use super::memory::{Aligned, Rows};
+use super::memory::{Aligned, Rows, Workspace};
 use super::packed::{Packed, Source, Target, Weights};
 use super::pool::pool_row;
 use crate::ops::conv::LEAKY_SLOPE;
@@ -51,14 +51,16 @@ impl Head {
     pub fn run(
         &self,
         instructions: Instructions,
+        workspace: &mut Workspace,
         input: &Rows,
         side: usize,
     ) -> (Vec<f32>, Vec<f32>) {
-        let (mut map, mut side) = strided(instructions, &self.convolutions[0], input, side);
+        let first = &self.convolutions[0];
+        let (mut map, mut side) = strided(instructions, workspace, first, input, side);
         for convolution in &self.convolutions[1..] {
             let half = side / 2;
-            let mut pooled =
-                Rows::blocked(half, half, self.blocks(instructions), instructions.lanes());
+            let (blocks, lanes) = (self.width.div_ceil(instructions.lanes()), instructions.lanes());
+            let mut pooled = Rows::blocked(workspace, half, half, blocks, lanes);
             let shared = pooled.shared();
             in_jobs(0..half, half, 1, |rows, _| {
                 for y in rows {
@@ -66,15 +68,15 @@ impl Head {
                     unsafe { pool_row(instructions, &map, y, shared, self.width, half) };
                 }
             });
-            (map, side) = strided(instructions, convolution, &pooled, half);
+            map.release(workspace);
+            (0..half).for_each(|y| pooled.surround(y, half, None, None));
+            (map, side) = strided(instructions, workspace, convolution, &pooled, half);
+            pooled.release(workspace);
         }
         let mean = self.mean(&map, side, instructions.lanes());
+        map.release(workspace);
         let gates = self.gates.as_ref().map(|gates| gates.apply(&mean).collect());
         (self.output.apply(&mean).collect(), gates.unwrap_or_default())
-    }
-
-    fn blocks(&self, instructions: Instructions) -> usize {
-        self.width.div_ceil(instructions.lanes())
     }
 
     fn mean(&self, map: &Rows, side: usize, lanes: usize) -> Vec<f64> {
@@ -93,13 +95,14 @@ impl Head {
 /// 3x3, stride 2, zero-padded, LeakyReLU, on a square whose surrounding pixels are zero.
 fn strided(
     instructions: Instructions,
+    workspace: &mut Workspace,
     packed: &Packed,
     input: &Rows,
     side: usize,
 ) -> (Rows, usize) {
     let lanes = instructions.lanes();
     let out_side = (side - 1) / 2 + 1;
-    let mut out = Rows::blocked(out_side, out_side, packed.out_blocks(), lanes);
+    let mut out = Rows::blocked(workspace, out_side, out_side, packed.out_blocks(), lanes);
     let target = Target { rows: out.shared(), first: 0, step: 1, pixels: out_side };
     let zeros = Aligned::zeros(packed.passes() * input.part());
     let source = Source {

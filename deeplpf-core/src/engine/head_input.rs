@@ -11,7 +11,8 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::backbone::Tap;
-use super::memory::Rows;
+use super::instructions::Instructions;
+use super::memory::{Rows, Workspace};
 use super::packed::Weights;
 use super::planar::Planes;
 use super::upsampled::around;
@@ -107,12 +108,12 @@ pub(super) struct Square {
     size: (usize, usize),
 }
 
-/// The four pixels around every point of the square, for functions of single pixels that do not
-/// commute with the resize: point n of the square has pixels 4n to 4n + 4.
+/// The four pixels around every point of one row of the square, for functions of single pixels
+/// that do not commute with the resize: point n has pixels 4n to 4n + 4.
 pub(super) struct Corners {
     pub rows: Vec<usize>,
     pub columns: Vec<usize>,
-    /// (3, 4 side^2).
+    /// (3, 4 side).
     pub values: Array2<f32>,
 }
 
@@ -122,99 +123,128 @@ impl Square {
         Self { side, rows, columns, size: (height, width) }
     }
 
-    /// The heads' input but for the image channels, and Y1 at the corners of every point.
+    /// The heads' input but for the image channels, and Y1 at the corners of every point, by row.
     pub fn gather(
         &self,
+        (instructions, workspace): (Instructions, &mut Workspace),
         channels: &Channels,
-        unet: &Rows,
-        image: &Planes,
+        (unet, image): (&Rows, &Planes),
         wired: &[Rows],
-    ) -> (Rows, Corners) {
+    ) -> (Rows, Vec<Corners>) {
         let (side, lanes) = (self.side, channels.lanes);
-        let mut input = Rows::blocked(side, side, channels.blocks(), lanes);
-        let mut points = vec![([0.0f32; PATCH], [[0.0f32; 3]; 4]); side * side];
-        points.par_chunks_mut(side).zip(&self.rows).for_each(|(points, row)| {
-            for (point, column) in points.iter_mut().zip(&self.columns) {
-                *point = self.point(unet, image, *row, *column);
-            }
-        });
-        let base = BASE.div_ceil(lanes);
-        for (y, points) in points.chunks_exact(side).enumerate() {
-            for block in 0..base {
-                let line = &mut input.part_mut(y, block)[lanes..(side + 1) * lanes];
-                let first = block * lanes;
-                for (pixel, (patch, _)) in line.chunks_exact_mut(lanes).zip(points) {
-                    for (lane, value) in pixel.iter_mut().enumerate() {
-                        *value = match first + lane {
-                            channel @ ..ONE => patch[channel],
-                            ONE => 1.0,
-                            _ => 0.0,
-                        };
+        let blocks = channels.blocks();
+        let mut input = Rows::blocked(workspace, side, side, blocks, lanes);
+        let part = input.part();
+        let corners = input
+            .all_rows_mut()
+            .zip(&self.rows)
+            .enumerate()
+            .map(|(y, (line, row))| {
+                let mut parts = line.chunks_exact_mut(part);
+                self.set_patches(unet, *row, lanes, &mut parts);
+                for (level, resized) in wired.iter().enumerate() {
+                    for block in 0..channels.wired[level].div_ceil(lanes) {
+                        if let Some(to) = parts.next() {
+                            to.copy_from_slice(resized.surrounded(y, block));
+                        }
                     }
                 }
-            }
-            let parts = wired.iter().enumerate().flat_map(|(level, resized)| {
-                let blocks = channels.wired[level].div_ceil(lanes);
-                (0..blocks).map(move |block| (level, block, resized))
-            });
-            for (level, block, resized) in parts {
-                let to = channels.wired_at(level) / lanes + block;
-                input.part_mut(y, to)[lanes..(side + 1) * lanes]
-                    .copy_from_slice(&resized.pixels(y, block)[..side * lanes]);
-            }
-        }
-        let values = Array2::from_shape_fn((3, 4 * side * side), |(channel, at)| {
-            points[at / 4].1[at % 4][channel]
-        });
-        let grid = || self.rows.iter().flat_map(|row| self.columns.iter().map(move |c| (row, c)));
-        let rows = grid().flat_map(|(row, _)| [row.low, row.low, row.high, row.high]).collect();
-        let columns = grid().flat_map(|(_, c)| [c.low, c.high, c.low, c.high]).collect();
-        (input, Corners { rows, columns, values })
+                self.corners(instructions, unet, image, *row)
+            })
+            .collect();
+        (input, corners)
     }
 
-    /// Resized surroundings of one point, and Y1 at its corners.
-    fn point(
+    /// Fills the channels that every head has, but for the image.
+    fn set_patches<'a>(
         &self,
+        unet: &Rows,
+        row: Sample<f32>,
+        lanes: usize,
+        parts: &mut impl Iterator<Item = &'a mut [f32]>,
+    ) {
+        let (height, width) = self.size;
+        // Rows first, then columns: nine blended rows, (channel, vertical tap).
+        let mut blended = vec![0.0f32; 9 * (width + 2)];
+        for (at, line) in blended.chunks_exact_mut(width + 2).enumerate() {
+            let (channel, tap) = (at / 3, at % 3);
+            let low = unet.surrounded(around(row.low, tap, height), channel);
+            let high = unet.surrounded(around(row.high, tap, height), channel);
+            for ((value, low), high) in line.iter_mut().zip(low).zip(high) {
+                *value = (1.0 - row.weight) * low + row.weight * high;
+            }
+        }
+        let mut pixels = vec![0.0f32; self.side * BASE.next_multiple_of(lanes)];
+        let channels = BASE.next_multiple_of(lanes);
+        for (pixel, column) in pixels.chunks_exact_mut(channels).zip(&self.columns) {
+            for (values, line) in
+                pixel[..PATCH].chunks_exact_mut(3).zip(blended.chunks_exact(width + 2))
+            {
+                let (low, high) = (&line[column.low..][..3], &line[column.high..][..3]);
+                for ((value, low), high) in values.iter_mut().zip(low).zip(high) {
+                    *value = (1.0 - column.weight) * low + column.weight * high;
+                }
+            }
+            pixel[ONE] = 1.0;
+        }
+        for (block, part) in parts.take(channels / lanes).enumerate() {
+            part[..lanes].fill(0.0);
+            part[(self.side + 1) * lanes..].fill(0.0);
+            let line = part[lanes..].chunks_exact_mut(lanes);
+            for (to, pixel) in line.zip(pixels.chunks_exact(channels)) {
+                to.copy_from_slice(&pixel[block * lanes..][..lanes]);
+            }
+        }
+    }
+
+    /// Y1 at the corners of one row of points.
+    fn corners(
+        &self,
+        instructions: Instructions,
         unet: &Rows,
         image: &Planes,
         row: Sample<f32>,
-        column: Sample<f32>,
-    ) -> ([f32; PATCH], [[f32; 3]; 4]) {
-        let mut patch = [0.0; PATCH];
-        let corners = corners(row, column);
-        let images = corners.map(|(y, x, weight)| {
-            let surroundings = self.patch(unet, y, x);
-            patch.iter_mut().zip(&surroundings).for_each(|(sum, value)| *sum += weight * value);
-            image.at(&surroundings)
-        });
-        (patch, images)
-    }
-
-    /// The 3x3 surroundings of a pixel, mirrored at the border.
-    fn patch(&self, unet: &Rows, y: usize, x: usize) -> [f32; PATCH] {
-        let rows = [0, 1, 2].map(|tap| around(y, tap, self.size.0));
-        let columns = [0, 1, 2].map(|tap| around(x, tap, self.size.1));
-        std::array::from_fn(|at| {
-            let (channel, tap) = (at / 9, at % 9);
-            unet.pixels(rows[tap / 3], channel)[columns[tap % 3]]
-        })
+    ) -> Corners {
+        let (height, width) = self.size;
+        let stride = Rows::planar_stride(width);
+        let mut lines = vec![0.0f32; 2 * 3 * stride];
+        for (line, y) in lines.chunks_exact_mut(3 * stride).zip([row.low, row.high]) {
+            let around = [0, 1, 2].map(|tap| around(y, tap, height));
+            image.row(instructions, unet, around, line.chunks_exact_mut(stride), width);
+        }
+        let corners = || {
+            let columns = self.columns.iter().copied();
+            columns.flat_map(move |column| corners(row, column))
+        };
+        let mut values = Array2::zeros((3, 4 * self.side));
+        for (channel, mut line) in values.outer_iter_mut().enumerate() {
+            let planes = [0, 1].map(|high| &lines[(3 * high + channel) * stride..][..width]);
+            for (value, (y, x, _)) in line.iter_mut().zip(corners()) {
+                *value = planes[usize::from(y != row.low)][x];
+            }
+        }
+        Corners {
+            rows: corners().map(|(y, _, _)| y).collect(),
+            columns: corners().map(|(_, x, _)| x).collect(),
+            values,
+        }
     }
 
     /// Resizes the image at the corners into the image channels of `input`.
-    pub fn set_image(&self, channels: &Channels, input: &mut Rows, values: &Array2<f32>) {
-        let (side, lanes) = (self.side, channels.lanes);
-        for (y, row) in self.rows.iter().enumerate() {
-            for (x, column) in self.columns.iter().enumerate() {
-                let first = 4 * (y * side + x);
-                for channel in 0..3 {
-                    let weighted = corners(*row, *column).into_iter().enumerate();
-                    let sum =
-                        weighted.map(|(at, (_, _, w))| w * values[[channel, first + at]]).sum();
-                    let (block, lane) = ((IMAGE + channel) / lanes, (IMAGE + channel) % lanes);
-                    input.part_mut(y, block)[(x + 1) * lanes + lane] = sum;
+    pub fn set_image(&self, channels: &Channels, input: &mut Rows, corners: &[Corners]) {
+        let (lanes, part) = (channels.lanes, input.part());
+        input.all_rows_mut().zip(corners).zip(&self.rows).for_each(|((line, values), row)| {
+            for channel in 0..3 {
+                let (block, lane) = ((IMAGE + channel) / lanes, (IMAGE + channel) % lanes);
+                let pixels = line[block * part + lanes..].chunks_exact_mut(lanes);
+                let values = values.values.row(channel);
+                let values = values.as_slice().unwrap_or_default().chunks_exact(4);
+                for ((pixel, column), values) in pixels.zip(&self.columns).zip(values) {
+                    let weighted = corners_weights(*row, *column).into_iter().zip(values);
+                    pixel[lane] = weighted.map(|(weight, value)| weight * value).sum();
                 }
             }
-        }
+        });
     }
 
     /// A reader that resizes encoder level `level` (stage `stage`) with that many channel blocks
@@ -231,8 +261,11 @@ impl Square {
         let reach = rows.iter().map(|row| (row.low, row.high)).collect();
         let take = move |y: usize, source: &Rows| {
             for block in 0..blocks {
-                let line = &mut out.part_mut(y, block)[lanes..];
-                for (pixel, column) in line.chunks_exact_mut(lanes).zip(&columns) {
+                let line = out.part_mut(y, block);
+                line[..lanes].fill(0.0);
+                line[(columns.len() + 1) * lanes..].fill(0.0);
+                let pixels = line[lanes..].chunks_exact_mut(lanes);
+                for (pixel, column) in pixels.zip(&columns) {
                     pixel.fill(0.0);
                     for (y, x, weight) in corners(rows[y], *column) {
                         let from = &source.pixels(y, block)[x * lanes..][..lanes];
@@ -254,4 +287,8 @@ fn corners(row: Sample<f32>, column: Sample<f32>) -> [(usize, usize, f32); 4] {
         (row.high, column.low, row.weight * left),
         (row.high, column.high, row.weight * column.weight),
     ]
+}
+
+fn corners_weights(row: Sample<f32>, column: Sample<f32>) -> [f32; 4] {
+    corners(row, column).map(|(_, _, weight)| weight)
 }

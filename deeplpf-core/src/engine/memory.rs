@@ -1,5 +1,7 @@
 //! Aligned memory and the rows of feature maps in it.
 
+use rayon::{iter::IndexedParallelIterator, slice::ParallelSliceMut};
+
 /// One cache line; vectors inside it never straddle two.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -25,6 +27,10 @@ impl Aligned {
         aligned
     }
 
+    fn capacity(&self) -> usize {
+        self.lines.len() * LINE
+    }
+
     pub fn as_slice(&self) -> &[f32] {
         // SAFETY: a Line is sixteen f32 without padding, and `len` numbers lie inside the lines.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
@@ -33,6 +39,40 @@ impl Aligned {
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as in `as_slice`, and the lines are borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// Memory of earlier feature maps, to be used again: fresh memory costs a page fault every 4 KiB.
+#[derive(Default)]
+pub(super) struct Workspace {
+    free: Vec<Aligned>,
+}
+
+/// What is kept in all; the whole image of a large photograph is not.
+const WORKSPACE_BYTES: usize = 256 << 20;
+
+impl Workspace {
+    /// `len` numbers of any value, each written once at least.
+    fn take(&mut self, len: usize) -> Aligned {
+        let fits = |aligned: &Aligned| aligned.capacity() >= len && aligned.capacity() <= 2 * len;
+        let best = (0..self.free.len())
+            .filter(|&at| fits(&self.free[at]))
+            .min_by_key(|&at| self.free[at].capacity());
+        match best {
+            Some(at) => {
+                let mut aligned = self.free.swap_remove(at);
+                aligned.len = len;
+                aligned
+            }
+            None => Aligned::zeros(len),
+        }
+    }
+
+    fn give(&mut self, memory: Aligned) {
+        let kept: usize = self.free.iter().map(Aligned::capacity).sum();
+        if (kept + memory.capacity()) * size_of::<f32>() <= WORKSPACE_BYTES {
+            self.free.push(memory);
+        }
     }
 }
 
@@ -49,14 +89,26 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Room for `capacity` rows of `pixels` pixels in `blocks` blocks of `lanes` channels.
-    pub fn blocked(capacity: usize, pixels: usize, blocks: usize, lanes: usize) -> Self {
-        Self::new(capacity, blocks, pixels + 2, lanes)
+    pub fn blocked(
+        memory: &mut Workspace,
+        capacity: usize,
+        pixels: usize,
+        blocks: usize,
+        lanes: usize,
+    ) -> Self {
+        Self::new(memory, capacity, blocks, pixels + 2, lanes)
     }
 
     /// Room for `capacity` rows of three planes. Whole vectors may be read and written past the
     /// last pixel.
-    pub fn planar(capacity: usize, pixels: usize) -> Self {
-        Self::new(capacity, 3, Self::planar_stride(pixels), 1)
+    pub fn planar(memory: &mut Workspace, capacity: usize, pixels: usize) -> Self {
+        Self::new(memory, capacity, 3, Self::planar_stride(pixels), 1)
+    }
+
+    /// No rows, to stand in for others.
+    pub fn none() -> Self {
+        let memory = Aligned::zeros(0);
+        Self { memory, parts: 0, stride: 0, numbers: 0, capacity: 0 }
     }
 
     /// Numbers of one plane of a row: the pixels filled up to whole vectors, and one more line for
@@ -65,9 +117,20 @@ impl Rows {
         pixels.next_multiple_of(LINE) + LINE
     }
 
-    fn new(capacity: usize, parts: usize, stride: usize, numbers: usize) -> Self {
-        let memory = Aligned::zeros(capacity * parts * stride * numbers);
+    fn new(
+        memory: &mut Workspace,
+        capacity: usize,
+        parts: usize,
+        stride: usize,
+        numbers: usize,
+    ) -> Self {
+        let memory = memory.take(capacity * parts * stride * numbers);
         Self { memory, parts, stride, numbers, capacity }
+    }
+
+    /// Gives the memory back.
+    pub fn release(self, workspace: &mut Workspace) {
+        workspace.give(self.memory);
     }
 
     /// Numbers from one part to the next.
@@ -101,6 +164,18 @@ impl Rows {
     pub fn part_mut(&mut self, row: usize, part: usize) -> &mut [f32] {
         let (start, length) = (self.offset(row) - self.numbers + part * self.part(), self.part());
         &mut self.memory.as_mut_slice()[start..start + length]
+    }
+
+    /// All rows of a map whose rows are all kept, with their surrounding pixels.
+    pub fn all_rows_mut(&mut self) -> impl IndexedParallelIterator<Item = &mut [f32]> {
+        let row = self.parts * self.part();
+        self.memory.as_mut_slice().par_chunks_mut(row.max(1))
+    }
+
+    /// Part `part` of `row`: its pixels with the surrounding ones.
+    pub fn surrounded(&self, row: usize, part: usize) -> &[f32] {
+        let start = self.offset(row) - self.numbers + part * self.part();
+        &self.memory.as_slice()[start..start + self.part()]
     }
 
     /// Part `part` of `row`, from pixel 0.

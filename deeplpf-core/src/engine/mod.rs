@@ -24,6 +24,7 @@ mod upsampled;
 mod weights;
 
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 
 use deeplpf_filters::{FilterStack, StackConfig};
 use ndarray::{Array2, Array3, ArrayView3, s};
@@ -32,9 +33,9 @@ use rayon::prelude::*;
 use crate::{CoreError, Fix, Model, Result, RowSource, ops::colour_stage};
 use backbone::Backbone;
 use head::Head;
-use head_input::{Channels, Square};
+use head_input::{Channels, Corners, Square};
 use instructions::Instructions;
-use memory::Rows;
+use memory::{Rows, Workspace};
 use planar::Planes;
 use upsampled::around;
 use weights::ModelWeights;
@@ -56,6 +57,8 @@ pub(crate) struct Engine {
     channels: Channels,
     /// Widths of the wired encoder levels.
     wired: Vec<usize>,
+    /// Memory of the last photograph.
+    workspace: Mutex<Workspace>,
 }
 
 /// The heads a model has.
@@ -108,6 +111,7 @@ impl Engine {
             head_side: config.head_size,
             channels,
             wired,
+            workspace: Mutex::default(),
         })
     }
 
@@ -129,11 +133,32 @@ impl Engine {
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
     ) -> Result<Parameters> {
+        // Two photographs at once each have memory of their own.
+        let mut workspace = match self.workspace.lock() {
+            Ok(mut workspace) => std::mem::take(&mut *workspace),
+            Err(_) => Workspace::default(),
+        };
+        let parameters = self.run_in(&mut workspace, photograph, tile, progress, sink);
+        if let Ok(mut kept) = self.workspace.lock() {
+            *kept = workspace;
+        }
+        parameters
+    }
+
+    fn run_in(
+        &self,
+        workspace: &mut Workspace,
+        photograph: &dyn RowSource,
+        tile: Option<NonZeroUsize>,
+        progress: &mut dyn FnMut(f64),
+        sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
+    ) -> Result<Parameters> {
         let size = photograph.size();
         let square = Square::new(self.head_side, size);
         let lanes = self.instructions.lanes();
+        let (instructions, side) = (self.instructions, square.side);
         let mut resized: Vec<Rows> = (self.wired.iter())
-            .map(|width| Rows::blocked(square.side, square.side, width.div_ceil(lanes), lanes))
+            .map(|width| Rows::blocked(workspace, side, side, width.div_ceil(lanes), lanes))
             .collect();
         let mut taps: Vec<_> = resized
             .iter_mut()
@@ -144,22 +169,24 @@ impl Engine {
             })
             .collect();
         let strip = tile.map(NonZeroUsize::get);
-        let unet =
-            self.backbone.run(self.instructions, photograph, strip, &mut taps, &mut |share| {
-                // The filters are the rest.
-                progress(0.9 * share);
-            });
+        let engine = (instructions, &mut *workspace);
+        let unet = self.backbone.run(engine, photograph, strip, &mut taps, &mut |share| {
+            // The filters are the rest.
+            progress(0.9 * share);
+        });
         drop(taps);
-        let parameters = self.predict(&square, size, &unet, &resized)?;
-        drop(resized);
+        let parameters = self.predict(workspace, &square, size, &unet, &resized)?;
+        resized.into_iter().for_each(|rows| rows.release(workspace));
         let stack = FilterStack::from_raw(&self.stack, &parameters.raw)?;
         self.finish(&stack, parameters.colour.as_deref(), size, &unet, progress, sink)?;
+        unet.release(workspace);
         Ok(parameters)
     }
 
     /// Runs the heads.
     fn predict(
         &self,
+        workspace: &mut Workspace,
         square: &Square,
         size: (usize, usize),
         unet: &Rows,
@@ -169,20 +196,23 @@ impl Engine {
         if !self.heads.any() {
             return Ok(parameters);
         }
-        let (mut input, corners) = square.gather(&self.channels, unet, &self.image, wired);
-        let mut image = corners.values;
+        let engine = (self.instructions, &mut *workspace);
+        let (mut input, mut image) =
+            square.gather(engine, &self.channels, (unet, &self.image), wired);
         square.set_image(&self.channels, &mut input, &image);
-        let run = |head: &Head, input: &Rows| -> Result<(Vec<f32>, Vec<f32>)> {
-            let (raw, gates) = head.run(self.instructions, input, square.side);
+        let mut run = |head: &Head, input: &Rows| -> Result<(Vec<f32>, Vec<f32>)> {
+            let (raw, gates) = head.run(self.instructions, workspace, input, square.side);
             let finite = raw.iter().chain(&gates).all(|value| value.is_finite());
             if finite { Ok((raw, gates)) } else { Err(CoreError::NotFinite) }
         };
         if let Some(head) = &self.heads.colour {
             let numbers = run(head, &input)?.0;
-            for mut pixel in image.columns_mut() {
-                let mapped = colour_stage::map(&numbers, [pixel[0], pixel[1], pixel[2]]);
-                pixel.iter_mut().zip(mapped).for_each(|(to, from)| *to = from);
-            }
+            image.par_iter_mut().for_each(|corners| {
+                for mut pixel in corners.values.columns_mut() {
+                    let mapped = colour_stage::map(&numbers, [pixel[0], pixel[1], pixel[2]]);
+                    pixel.iter_mut().zip(mapped).for_each(|(to, from)| *to = from);
+                }
+            });
             square.set_image(&self.channels, &mut input, &image);
             parameters.colour = Some(numbers);
         }
@@ -191,17 +221,8 @@ impl Engine {
         }
         let local = [&self.heads.graduated, &self.heads.elliptical];
         if local.iter().any(|head| head.is_some()) {
-            let mut whole = parameters.raw.clone();
-            whole.resize(self.stack.raw_len(), 0.0);
-            let mut filtered = Array2::zeros(image.raw_dim());
-            FilterStack::from_raw(&self.stack, &whole)?.apply_polynomial_at(
-                size,
-                &corners.rows,
-                &corners.columns,
-                image.view(),
-                filtered.view_mut(),
-            )?;
-            square.set_image(&self.channels, &mut input, &filtered);
+            self.filter_corners(&parameters.raw, size, &mut image)?;
+            square.set_image(&self.channels, &mut input, &image);
         }
         let mut all_gates = Vec::new();
         for head in local.into_iter().flatten() {
@@ -210,7 +231,27 @@ impl Engine {
             all_gates.extend(gates);
         }
         parameters.raw.extend(all_gates);
+        input.release(workspace);
         Ok(parameters)
+    }
+
+    /// From Y1 to Y2 at the corners.
+    fn filter_corners(
+        &self,
+        polynomial: &[f32],
+        size: (usize, usize),
+        image: &mut [Corners],
+    ) -> Result<()> {
+        let mut raw = polynomial.to_vec();
+        raw.resize(self.stack.raw_len(), 0.0);
+        let stack = FilterStack::from_raw(&self.stack, &raw)?;
+        image.par_iter_mut().try_for_each(|corners| -> Result<()> {
+            let Corners { rows, columns, values } = corners;
+            let mut filtered = Array2::zeros(values.raw_dim());
+            stack.apply_polynomial_at(size, rows, columns, values.view(), filtered.view_mut())?;
+            *values = filtered;
+            Ok(())
+        })
     }
 
     /// Y1, the colour stage and the filters, band by band.
@@ -225,19 +266,25 @@ impl Engine {
     ) -> Result<()> {
         let band = (BAND_PIXELS / width).clamp(1, height);
         let stride = Rows::planar_stride(width);
-        let mut image = Array3::zeros((3, band, width));
+        let mut image = Array3::zeros((3, band, stride));
         let mut out = Array3::zeros((3, band, width));
-        let mut lines = vec![0.0f32; band * 3 * stride];
         for first in (0..height).step_by(band) {
             let rows = band.min(height - first);
-            lines.par_chunks_mut(3 * stride).take(rows).enumerate().for_each(|(index, line)| {
-                let y = first + index;
-                let around = [0, 1, 2].map(|tap| around(y, tap, height));
-                let (red, rest) = line.split_at_mut(stride);
-                let (green, blue) = rest.split_at_mut(stride);
-                let planes = [red.as_mut_ptr(), green.as_mut_ptr(), blue.as_mut_ptr()];
-                // SAFETY: each plane has room for whole vectors, and the chunk is this job's.
-                unsafe { self.image.run(self.instructions, unet, around, None, planes, width) };
+            let mut planes =
+                image.as_slice_mut().unwrap_or_default().chunks_exact_mut(band * stride);
+            let (Some(red), Some(green), Some(blue)) =
+                (planes.next(), planes.next(), planes.next())
+            else {
+                break;
+            };
+            let lines = red
+                .par_chunks_mut(stride)
+                .zip(green.par_chunks_mut(stride))
+                .zip(blue.par_chunks_mut(stride));
+            lines.take(rows).enumerate().for_each(|(index, ((red, green), blue))| {
+                let around = [0, 1, 2].map(|tap| around(first + index, tap, height));
+                let planes = [&mut *red, &mut *green, &mut *blue].into_iter();
+                self.image.row(self.instructions, unet, around, planes, width);
                 if let Some(numbers) = colour {
                     for x in 0..width {
                         [red[x], green[x], blue[x]] =
@@ -245,14 +292,8 @@ impl Engine {
                     }
                 }
             });
-            for (index, line) in lines.chunks_exact(3 * stride).take(rows).enumerate() {
-                for (channel, plane) in line.chunks_exact(stride).enumerate() {
-                    let mut to = image.slice_mut(s![channel, index, ..]);
-                    to.iter_mut().zip(plane).for_each(|(to, &from)| *to = from);
-                }
-            }
             stack.apply_rows_into(
-                image.slice(s![.., ..rows, ..]),
+                image.slice(s![.., ..rows, ..width]),
                 first,
                 height,
                 out.slice_mut(s![.., ..rows, ..]),

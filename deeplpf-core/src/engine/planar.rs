@@ -187,13 +187,25 @@ impl Planes {
         instructions.run(run);
     }
 
-    /// The result at one pixel of which `patch` (input, tap) is the surrounding.
-    pub fn at(&self, patch: &[f32; 27]) -> [f32; RGB] {
-        std::array::from_fn(|output| {
-            let weights = self.weights[output].as_flattened();
-            let sum: f32 = weights.iter().zip(patch).map(|(weight, value)| weight * value).sum();
-            sum + self.bias[output]
-        })
+    /// As [`Planes::run`], into three planes with room for whole vectors.
+    pub fn row<'a>(
+        &self,
+        instructions: Instructions,
+        source: &Rows,
+        rows: [usize; 3],
+        planes: impl Iterator<Item = &'a mut [f32]>,
+        pixels: usize,
+    ) {
+        let mut out = [std::ptr::null_mut(); RGB];
+        let mut count = 0;
+        for (to, plane) in out.iter_mut().zip(planes) {
+            assert!(plane.len() >= Rows::planar_stride(pixels), "a plane without room");
+            *to = plane.as_mut_ptr();
+            count += 1;
+        }
+        assert_eq!(count, RGB, "planes of an image");
+        // SAFETY: three planes, borrowed exclusively, with room for whole vectors.
+        unsafe { self.run(instructions, source, rows, None, out, pixels) };
     }
 }
 
