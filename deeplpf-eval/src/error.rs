@@ -108,6 +108,27 @@ pub enum EvalError {
         /// The keys there are.
         known: String,
     },
+    /// Weights of a learned metric that cannot be used.
+    #[error(
+        "cannot use {} for LPIPS: {reason}; give the `features.*` tensors of torchvision's vgg16 \
+         as a .safetensors file, or as a state dict saved by PyTorch 1.6 or later",
+        path.display()
+    )]
+    LpipsWeights {
+        /// Where they are from.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A metric was asked for whose weights are not inside the library.
+    #[error(
+        "{metric} needs weights that are not inside the program; \
+         give the file of torchvision's vgg16 with --lpips-vgg-weights"
+    )]
+    WeightsNotGiven {
+        /// Name of the metric.
+        metric: &'static str,
+    },
     /// Lists that must be of one length are not.
     #[error("{what}: expected {expected} values, found {found}")]
     LengthMismatch {

@@ -2,6 +2,7 @@
 //!
 //! The constants of the training loss differ in their last digits; these belong to the metrics.
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::ImagePair;
@@ -27,13 +28,14 @@ pub(super) struct Lab {
 
 impl Lab {
     /// From linear values in \[0, 1\].
+    #[inline(always)]
     pub fn from_linear(linear: [f64; 3]) -> Self {
         let [fx, fy, fz] = std::array::from_fn(|i| {
             let row = XYZ_FROM_RGB[i];
             let relative =
                 (row[0] * linear[0] + row[1] * linear[1] + row[2] * linear[2]) / WHITE[i];
             // The CIE's rounded constants, which scikit-image uses too.
-            if relative > 0.008856 { relative.cbrt() } else { 7.787 * relative + 16.0 / 116.0 }
+            if relative > 0.008856 { cube_root(relative) } else { 7.787 * relative + 16.0 / 116.0 }
         });
         Self { l: 116.0 * fy - 16.0, a: 500.0 * (fx - fy), b: 200.0 * (fy - fz) }
     }
@@ -66,6 +68,21 @@ fn linear(value: f64) -> f64 {
     if value > 0.04045 { ((value + 0.055) / 1.055).powf(2.4) } else { value / 12.92 }
 }
 
+/// The cube root of a number in \[0.008, 2\], to 1e-12 of it.
+///
+/// A third of the exponent (the constant is that of the C library of FreeBSD, `s_cbrt.c`: it makes
+/// the first guess wrong by at most 5%) and two steps of Halley's method, which cubes the error.
+#[inline(always)]
+fn cube_root(value: f64) -> f64 {
+    let high_word = (value.to_bits() >> 32) as u32;
+    let mut root = f64::from_bits(u64::from(high_word / 3 + 715_094_163) << 32);
+    for _ in 0..2 {
+        let cube = root * root * root;
+        root *= (cube + 2.0 * value) / (2.0 * cube + value);
+    }
+    root
+}
+
 /// The mean over all pixels of a colour difference `difference(target, prediction)`.
 pub(super) fn mean_difference(
     pair: &ImagePair<'_>,
@@ -77,16 +94,25 @@ pub(super) fn mean_difference(
     let sums: Vec<f64> = (0..pixels.div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
-            (block * BLOCK..((block + 1) * BLOCK).min(pixels))
-                .map(|i| {
-                    let prediction = Lab::from_linear(channels.map(|(p, _)| curve.linear(p[i])));
-                    let target = Lab::from_linear(channels.map(|(_, t)| curve.linear(t[i])));
-                    difference(target, prediction)
-                })
-                .sum()
+            let block = block * BLOCK..((block + 1) * BLOCK).min(pixels);
+            let prediction = lab(channels.map(|(p, _)| &p[block.clone()]), curve);
+            let target = lab(channels.map(|(_, t)| &t[block.clone()]), curve);
+            target.into_iter().zip(prediction).map(|(t, p)| difference(t, p)).sum()
         })
         .collect();
     sums.iter().sum::<f64>() / pixels as f64
+}
+
+/// The colours of a block of pixels.
+fn lab(channels: [&[f32]; 3], curve: &Curve) -> Vec<Lab> {
+    let linear: Vec<[f64; 3]> = (0..channels[0].len())
+        .map(|pixel| channels.map(|channel| curve.linear(channel[pixel])))
+        .collect();
+    // Compiled once per instruction set; the operations are the same in all of them.
+    Arch::new().dispatch(
+        #[inline(always)]
+        || linear.iter().map(|&linear| Lab::from_linear(linear)).collect(),
+    )
 }
 
 #[cfg(test)]
@@ -102,6 +128,14 @@ mod tests {
             assert_eq!(curve.linear(value).to_bits(), linear(f64::from(value)).to_bits());
         }
         assert_eq!((curve.linear(-0.5), curve.linear(1.5)), (0.0, 1.0));
+    }
+
+    #[test]
+    fn the_cube_root_is_exact_enough() {
+        for i in 8..=2000 {
+            let value = f64::from(i) / 1000.0;
+            assert!((cube_root(value) / value.cbrt() - 1.0).abs() < 1e-12, "{value}");
+        }
     }
 
     #[test]

@@ -36,57 +36,86 @@ pub fn delta_e_2000(prediction: ArrayView3<'_, f32>, target: ArrayView3<'_, f32>
 /// 25^7, where the chroma corrections turn.
 const CHROMA_TURN: f64 = 6_103_515_625.0;
 
+/// Cosine and sine of 30, 6 and 63 degrees (equation 15) and of 275 degrees (equation 16).
+const TURN_30: [f64; 2] = [0.866_025_403_784_438_6, 0.5];
+const TURN_6: [f64; 2] = [0.994_521_895_368_273_3, 0.104_528_463_267_653_46];
+const TURN_63: [f64; 2] = [0.453_990_499_739_546_8, 0.891_006_524_188_367_9];
+const TURN_275: [f64; 2] = [0.087_155_742_747_658_17, -0.996_194_698_091_745_5];
+
 /// CIEDE2000 of two colours.
+///
+/// Hues are directions (cosine, sine) rather than angles, which needs an arctangent only where
+/// equation 16's rotation in the blue is felt.
 fn ciede2000(x: Lab, y: Lab) -> f64 {
-    // Equations 2 to 7: chroma stretched near the neutral axis; hue in degrees, [0, 360).
-    let mean_chroma = (x.a.hypot(x.b) + y.a.hypot(y.b)) / 2.0;
-    let g = 0.5 * (1.0 - saturation(mean_chroma));
+    // Equations 2 to 6: chroma stretched near the neutral axis.
+    let length = |a: f64, b: f64| (a * a + b * b).sqrt();
+    let g = 0.5 * (1.0 - saturation((length(x.a, x.b) + length(y.a, y.b)) / 2.0));
     let (x_a, y_a) = ((1.0 + g) * x.a, (1.0 + g) * y.a);
-    let (x_chroma, y_chroma) = (x_a.hypot(x.b), y_a.hypot(y.b));
-    let (x_hue, y_hue) = (hue(x_a, x.b), hue(y_a, y.b));
-    let grey = x_chroma * y_chroma == 0.0;
+    let (x_chroma, y_chroma) = (length(x_a, x.b), length(y_a, y.b));
+    let product = x_chroma * y_chroma;
 
-    // Equations 8 to 11: differences; hue the short way round.
-    let delta_l = y.l - x.l;
-    let delta_chroma = y_chroma - x_chroma;
-    let mut turn = y_hue - x_hue;
-    if grey {
-        turn = 0.0;
-    } else if turn > 180.0 {
-        turn -= 360.0;
-    } else if turn < -180.0 {
-        turn += 360.0;
-    }
-    let delta_hue = 2.0 * (x_chroma * y_chroma).sqrt() * (turn.to_radians() / 2.0).sin();
-
-    // Equations 12 to 14: means; of hues, on the circle.
-    let l = (x.l + y.l) / 2.0;
-    let chroma = (x_chroma + y_chroma) / 2.0;
-    let sum = x_hue + y_hue;
-    let hue = if grey {
-        sum
-    } else if (x_hue - y_hue).abs() <= 180.0 {
-        sum / 2.0
-    } else if sum < 360.0 {
-        (sum + 360.0) / 2.0
+    // Equations 7, 10, 11 and 14: half the turn from one hue to the other, the short way round,
+    // and the direction of the middle.
+    let (half_turn_sine, [cosine, sine]) = if product == 0.0 {
+        // One is grey: the hue is the other's, or 0 where both are.
+        let chroma = x_chroma + y_chroma;
+        let hue = if chroma == 0.0 { [1.0, 0.0] } else { [x_a + y_a, x.b + y.b] };
+        (0.0, unit(hue))
     } else {
-        (sum - 360.0) / 2.0
+        let (x_hue, y_hue) = ([x_a / x_chroma, x.b / x_chroma], [y_a / y_chroma, y.b / y_chroma]);
+        let turn_cosine = (x_a * y_a + x.b * y.b) / product;
+        let turn_sine = (x_a * y.b - x.b * y_a) / product;
+        // Hues run from 0 to 360 degrees, so of two opposite ones the lower half's is larger.
+        let forward = turn_sine > 0.0 || turn_sine == 0.0 && (y.b < 0.0 || y.b == 0.0 && y_a < 0.0);
+        let sign = if forward { 1.0 } else { -1.0 };
+        if turn_cosine >= 0.0 {
+            let half_turn_cosine = ((1.0 + turn_cosine) / 2.0).sqrt();
+            let middle = [x_hue[0] + y_hue[0], x_hue[1] + y_hue[1]];
+            (turn_sine / (2.0 * half_turn_cosine), unit(middle))
+        } else {
+            // Far apart, the sum of the hues is short and inexact; the middle is square to their
+            // difference.
+            let middle = [sign * (y_hue[1] - x_hue[1]), -sign * (y_hue[0] - x_hue[0])];
+            (sign * ((1.0 - turn_cosine) / 2.0).sqrt(), unit(middle))
+        }
     };
 
-    // Equations 15 to 22: weights and the rotation in the blue.
-    let cosine = |degrees: f64| degrees.to_radians().cos();
-    let t =
-        1.0 - 0.17 * cosine(hue - 30.0) + 0.24 * cosine(2.0 * hue) + 0.32 * cosine(3.0 * hue + 6.0)
-            - 0.20 * cosine(4.0 * hue - 63.0);
-    let rotation = 30.0 * (-((hue - 275.0) / 25.0).powi(2)).exp();
-    let from_middle = (l - 50.0).powi(2);
+    // Equations 8, 9, 11 to 13: differences and means.
+    let (delta_l, delta_chroma) = (y.l - x.l, y_chroma - x_chroma);
+    let delta_hue = 2.0 * product.sqrt() * half_turn_sine;
+    let (l, chroma) = ((x.l + y.l) / 2.0, (x_chroma + y_chroma) / 2.0);
+
+    // Equations 15 to 22: weights and the rotation.
+    let (cosine_2, sine_2) = (2.0 * cosine * cosine - 1.0, 2.0 * sine * cosine);
+    let (cosine_3, sine_3) = (cosine_2 * cosine - sine_2 * sine, sine_2 * cosine + cosine_2 * sine);
+    let (cosine_4, sine_4) = (2.0 * cosine_2 * cosine_2 - 1.0, 2.0 * sine_2 * cosine_2);
+    let t = 1.0 - 0.17 * (cosine * TURN_30[0] + sine * TURN_30[1])
+        + 0.24 * cosine_2
+        + 0.32 * (cosine_3 * TURN_6[0] - sine_3 * TURN_6[1])
+        - 0.20 * (cosine_4 * TURN_63[0] + sine_4 * TURN_63[1]);
+    let from_middle = (l - 50.0) * (l - 50.0);
     let s_l = 1.0 + 0.015 * from_middle / (20.0 + from_middle).sqrt();
     let s_c = 1.0 + 0.045 * chroma;
     let s_h = 1.0 + 0.015 * chroma * t;
-    let r_t = -(2.0 * rotation).to_radians().sin() * 2.0 * saturation(chroma);
+    let r_t = -rotation_sine(cosine, sine) * 2.0 * saturation(chroma);
     let (l, c, h) = (delta_l / s_l, delta_chroma / s_c, delta_hue / s_h);
     // The rotation makes the form indefinite by a rounding error at worst.
     (l * l + c * c + h * h + r_t * c * h).max(0.0).sqrt()
+}
+
+/// Sine of twice the rotation angle of equation 16 at a mean hue.
+fn rotation_sine(cosine: f64, sine: f64) -> f64 {
+    // More than 120 degrees away from the blue, the angle is below 30 exp(-23) degrees.
+    if cosine * TURN_275[0] + sine * TURN_275[1] < -0.5 {
+        return 0.0;
+    }
+    let rotation = 30.0 * (-((hue(cosine, sine) - 275.0) / 25.0).powi(2)).exp();
+    (2.0 * rotation).to_radians().sin()
+}
+
+fn unit([a, b]: [f64; 2]) -> [f64; 2] {
+    let length = (a * a + b * b).sqrt();
+    [a / length, b / length]
 }
 
 /// `sqrt(C^7 / (C^7 + 25^7))`.
@@ -145,6 +174,76 @@ mod tests {
         ([6.7747, -0.2908, -2.4247], [5.8714, -0.0985, -2.2286], 0.6377),
         ([2.0776, 0.0795, -1.1350], [0.9033, -0.0636, -0.5514], 0.9082),
     ];
+
+    /// The formula as it is printed, with hues as angles.
+    fn by_angles(x: Lab, y: Lab) -> f64 {
+        // Equations 2 to 7: chroma stretched near the neutral axis; hue in degrees, [0, 360).
+        let mean_chroma = (x.a.hypot(x.b) + y.a.hypot(y.b)) / 2.0;
+        let g = 0.5 * (1.0 - saturation(mean_chroma));
+        let (x_a, y_a) = ((1.0 + g) * x.a, (1.0 + g) * y.a);
+        let (x_chroma, y_chroma) = (x_a.hypot(x.b), y_a.hypot(y.b));
+        let (x_hue, y_hue) = (hue(x_a, x.b), hue(y_a, y.b));
+        let grey = x_chroma * y_chroma == 0.0;
+
+        // Equations 8 to 11: differences; hue the short way round.
+        let delta_l = y.l - x.l;
+        let delta_chroma = y_chroma - x_chroma;
+        let mut turn = y_hue - x_hue;
+        if grey {
+            turn = 0.0;
+        } else if turn > 180.0 {
+            turn -= 360.0;
+        } else if turn < -180.0 {
+            turn += 360.0;
+        }
+        let delta_hue = 2.0 * (x_chroma * y_chroma).sqrt() * (turn.to_radians() / 2.0).sin();
+
+        // Equations 12 to 14: means; of hues, on the circle.
+        let l = (x.l + y.l) / 2.0;
+        let chroma = (x_chroma + y_chroma) / 2.0;
+        let sum = x_hue + y_hue;
+        let hue = if grey {
+            sum
+        } else if (x_hue - y_hue).abs() <= 180.0 {
+            sum / 2.0
+        } else if sum < 360.0 {
+            (sum + 360.0) / 2.0
+        } else {
+            (sum - 360.0) / 2.0
+        };
+
+        // Equations 15 to 22: weights and the rotation in the blue.
+        let cosine = |degrees: f64| degrees.to_radians().cos();
+        let t = 1.0 - 0.17 * cosine(hue - 30.0)
+            + 0.24 * cosine(2.0 * hue)
+            + 0.32 * cosine(3.0 * hue + 6.0)
+            - 0.20 * cosine(4.0 * hue - 63.0);
+        let rotation = 30.0 * (-((hue - 275.0) / 25.0).powi(2)).exp();
+        let from_middle = (l - 50.0).powi(2);
+        let s_l = 1.0 + 0.015 * from_middle / (20.0 + from_middle).sqrt();
+        let s_c = 1.0 + 0.045 * chroma;
+        let s_h = 1.0 + 0.015 * chroma * t;
+        let r_t = -(2.0 * rotation).to_radians().sin() * 2.0 * saturation(chroma);
+        let (l, c, h) = (delta_l / s_l, delta_chroma / s_c, delta_hue / s_h);
+        // The rotation makes the form indefinite by a rounding error at worst.
+        (l * l + c * c + h * h + r_t * c * h).max(0.0).sqrt()
+    }
+
+    #[test]
+    fn directions_agree_with_angles_on_a_grid_of_colours() {
+        // Greys, opposite and equal hues and the blue are among them. No mean hue is within a
+        // rounding error of 0 = 360 degrees, where the formula's rotation jumps by 3e-4 degrees.
+        let a = [-90.0, -41.0, -7.5, -0.001, 0.0, 0.001, 7.5, 41.0, 90.0];
+        let b = [-88.0, -37.0, -7.1, -0.0013, 0.0, 0.0012, 7.3, 39.0, 81.0];
+        let lab = |l: f64| a.into_iter().flat_map(move |a| b.map(|b| Lab { l, a, b }));
+        for (x, y) in lab(20.0).flat_map(|x| lab(64.0).map(move |y| (x, y))) {
+            let (found, expected) = (ciede2000(x, y), by_angles(x, y));
+            // Angles of opposite hues are apart by 180 degrees and a rounding error, whose sign
+            // decides on which side the mean lies.
+            let opposite = x.a * y.b == x.b * y.a && x.a * y.a + x.b * y.b < 0.0;
+            assert!(opposite || (found - expected).abs() < 1e-9, "{x:?} {y:?} {found} {expected}");
+        }
+    }
 
     #[test]
     fn the_published_table_is_reproduced_in_both_directions() {

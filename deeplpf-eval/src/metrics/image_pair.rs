@@ -67,6 +67,10 @@ fn check_rgb(image: &ArrayView3<'_, f32>, role: Role) -> Result<()> {
 }
 
 fn check_finite(image: &ArrayView3<'_, f32>, role: Role) -> Result<()> {
+    // Without an early exit the compiler uses vector instructions; nearly every image passes.
+    if image.as_slice().is_some_and(|v| v.iter().fold(true, |all, v| all & v.is_finite())) {
+        return Ok(());
+    }
     match image.indexed_iter().find(|(_, value)| !value.is_finite()) {
         None => Ok(()),
         Some(((channel, row, column), &value)) => {

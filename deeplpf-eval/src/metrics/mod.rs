@@ -12,6 +12,7 @@ mod cielab;
 mod delta_e_2000;
 mod delta_e_76;
 mod image_pair;
+mod lpips;
 mod ms_ssim;
 mod psnr;
 mod psnr_8bit;
@@ -25,10 +26,13 @@ use serde::{Deserialize, Serialize};
 pub use delta_e_76::{DeltaE76, delta_e_76};
 pub use delta_e_2000::{DeltaE2000, delta_e_2000};
 pub use image_pair::ImagePair;
+pub use lpips::{Lpips, WeightTensor, WeightTensors};
 pub use ms_ssim::{MS_SSIM_MINIMUM_SIDE, MsSsim, ms_ssim};
 pub use psnr::{Psnr, psnr};
 pub use psnr_8bit::{Psnr8Bit, psnr_8bit};
-pub use ssim::{Covariance, DataRange, SSIM_WINDOW, Ssim, ssim, ssim_population, ssim_release};
+pub use ssim::{
+    Covariance, DataRange, Precision, SSIM_WINDOW, Ssim, ssim, ssim_population, ssim_release,
+};
 
 use crate::error::{EvalError, Result};
 
@@ -140,28 +144,81 @@ pub fn standard_metrics() -> Vec<Box<dyn ImageMetric>> {
     ]
 }
 
-/// Every metric: [`standard_metrics`] and `ms_ssim`, which needs 161x161.
+/// Every metric the library can compute by itself: [`standard_metrics`], `ms_ssim`, which needs
+/// 161x161 pixels, and `lpips_alex`, which needs 31x31. Only `lpips_vgg` is missing.
 pub fn all_metrics() -> Vec<Box<dyn ImageMetric>> {
     let mut metrics = standard_metrics();
     metrics.push(Box::new(MsSsim));
+    metrics.push(Box::new(Lpips::alexnet()));
     metrics
 }
 
-/// The metrics with these keys, in this order.
+/// Keys of all metrics, in the order of tables.
+pub const METRIC_KEYS: [&str; 10] = [
+    "psnr",
+    "psnr_8bit",
+    "ssim",
+    "ssim_population",
+    "ssim_release",
+    "ms_ssim",
+    "lpips_alex",
+    "lpips_vgg",
+    "delta_e_76",
+    "delta_e_2000",
+];
+
+/// The metrics with these keys, in this order; without `lpips_vgg`, whose weights are not inside
+/// the library (see [`choose_metrics`]).
 ///
 /// # Errors
-/// [`EvalError::UnknownMetric`] names a key that does not exist, and those that do.
+/// As [`choose_metrics`].
 pub fn metrics_by_key<K: AsRef<str>>(keys: &[K]) -> Result<Vec<Box<dyn ImageMetric>>> {
-    keys.iter()
-        .map(|key| {
-            let key = key.as_ref();
-            all_metrics().into_iter().find(|metric| metric.metric().key == key).ok_or_else(|| {
-                let known: Vec<_> =
-                    all_metrics().iter().map(|metric| metric.metric().key.into_owned()).collect();
-                EvalError::UnknownMetric { key: key.to_owned(), known: known.join(", ") }
-            })
-        })
-        .collect()
+    choose_metrics(keys, None)
+}
+
+/// The metrics with these keys, in this order, each once. The key `all` stands for every metric of
+/// [`METRIC_KEYS`], `lpips_vgg` only where `vgg` is given.
+///
+/// # Errors
+/// [`EvalError::UnknownMetric`] names a key that does not exist, and those that do;
+/// [`EvalError::WeightsNotGiven`] where `lpips_vgg` is asked for by name and `vgg` is not given.
+pub fn choose_metrics<K: AsRef<str>>(
+    keys: &[K],
+    vgg: Option<&Lpips>,
+) -> Result<Vec<Box<dyn ImageMetric>>> {
+    let mut chosen: Vec<&str> = Vec::new();
+    for key in keys.iter().map(AsRef::as_ref) {
+        let all = METRIC_KEYS.iter().copied().filter(|&key| key != "lpips_vgg" || vgg.is_some());
+        let keys = if key == "all" { all.collect() } else { vec![key] };
+        for key in keys {
+            if !chosen.contains(&key) {
+                chosen.push(key);
+            }
+        }
+    }
+    chosen.into_iter().map(|key| metric_by_key(key, vgg)).collect()
+}
+
+fn metric_by_key(key: &str, vgg: Option<&Lpips>) -> Result<Box<dyn ImageMetric>> {
+    Ok(match key {
+        "psnr" => Box::new(Psnr),
+        "psnr_8bit" => Box::new(Psnr8Bit),
+        "ssim" => Box::new(Ssim::STANDARD),
+        "ssim_population" => Box::new(Ssim::POPULATION),
+        "ssim_release" => Box::new(Ssim::RELEASE),
+        "ms_ssim" => Box::new(MsSsim),
+        "lpips_alex" => Box::new(Lpips::alexnet()),
+        "lpips_vgg" => match vgg {
+            Some(vgg) => Box::new(vgg.clone()),
+            None => return Err(EvalError::WeightsNotGiven { metric: "lpips_vgg" }),
+        },
+        "delta_e_76" => Box::new(DeltaE76),
+        "delta_e_2000" => Box::new(DeltaE2000),
+        _ => {
+            let known = format!("{} or all", METRIC_KEYS.join(", "));
+            return Err(EvalError::UnknownMetric { key: key.to_owned(), known });
+        }
+    })
 }
 
 #[cfg(test)]
@@ -169,13 +226,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_unique_and_found() {
-        let keys: Vec<_> = all_metrics().iter().map(|m| m.metric().key.into_owned()).collect();
-        let mut unique = keys.clone();
-        unique.sort();
-        unique.dedup();
-        assert_eq!(unique.len(), keys.len());
-        assert_eq!(metrics_by_key(&keys).unwrap().len(), keys.len());
+    fn every_key_finds_the_metric_that_carries_it() {
+        let found = |keys: &[&str]| -> Vec<String> {
+            let metrics = metrics_by_key(keys).unwrap();
+            metrics.iter().map(|m| m.metric().key.into_owned()).collect()
+        };
+        let without_vgg: Vec<_> =
+            METRIC_KEYS.into_iter().filter(|&key| key != "lpips_vgg").collect();
+        assert_eq!(found(&without_vgg), without_vgg);
+        assert_eq!(found(&["all"]), without_vgg);
+        assert_eq!(found(&["ssim", "ssim", "psnr"]), ["ssim", "psnr"]);
+        assert_eq!(all_metrics().len(), without_vgg.len());
+        let error = metrics_by_key(&["lpips_vgg"]).err().unwrap().to_string();
+        assert!(error.contains("--lpips-vgg-weights"), "{error}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn channel_ms_ssim(mut prediction: Scale, mut target: Scale) -> f64 {
     let last = WEIGHTS.len() - 1;
     let mut product = 1.0;
     for (level, weight) in WEIGHTS.iter().enumerate() {
-        let found = similarity(prediction.plane(), target.plane(), parameters);
+        let found = similarity::<f64, _>(prediction.plane(), target.plane(), parameters);
         let index = if level == last { found.ssim } else { found.contrast_structure };
         product *= index.max(0.0).powf(*weight);
         if level < last {
@@ -99,21 +99,17 @@ impl Scale {
         let (pad_y, pad_x) = (self.height % 2, self.width % 2);
         let height = (self.height + pad_y) / 2;
         let width = (self.width + pad_x) / 2;
-        let at = |row: usize, column: usize| -> f64 {
-            // Wraps to a huge index, out of bounds, where the padding lies before the image.
-            let (row, column) = (row.wrapping_sub(pad_y), column.wrapping_sub(pad_x));
-            if row < self.height && column < self.width {
-                self.values[row * self.width + column]
-            } else {
-                0.0
-            }
-        };
+        // The row of sums of two rows, after a padding column if there is one.
+        let mut sums = vec![0.0; pad_x + self.width];
         let mut values = Vec::with_capacity(width * height);
         for row in 0..height {
-            for column in 0..width {
-                let (y, x) = (2 * row, 2 * column);
-                values.push((at(y, x) + at(y, x + 1) + at(y + 1, x) + at(y + 1, x + 1)) / 4.0);
+            let second = &self.values[(2 * row + 1 - pad_y) * self.width..][..self.width];
+            sums[pad_x..].copy_from_slice(second);
+            if let Some(first) = (2 * row).checked_sub(pad_y) {
+                let first = &self.values[first * self.width..][..self.width];
+                sums[pad_x..].iter_mut().zip(first).for_each(|(sum, value)| *sum += value);
             }
+            values.extend(sums.as_chunks::<2>().0.iter().map(|[a, b]| (a + b) / 4.0));
         }
         Self { values, width, height }
     }

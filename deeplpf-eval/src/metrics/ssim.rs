@@ -29,6 +29,16 @@ pub enum DataRange {
     Target,
 }
 
+/// The type scikit-image computes in, which is that of the images it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// `float32`: what a program that hands on its network's output gets. Rounding moves the
+    /// value by up to 2e-6.
+    Single,
+    /// `float64`.
+    Double,
+}
+
 /// SSIM (Wang et al. 2004) with a Gaussian window of 11 pixels, sigma 1.5, per channel, then the
 /// mean over the three channels; windows wholly inside the image only. 1 for identical images,
 /// at most 1, may be negative.
@@ -41,17 +51,30 @@ pub struct Ssim {
     pub covariance: Covariance,
     /// The L of the constants.
     pub data_range: DataRange,
+    /// The type of intermediate images.
+    pub precision: Precision,
 }
 
 impl Ssim {
-    /// scikit-image's default estimate with range 1; key `ssim`.
-    pub const STANDARD: Self = Self { covariance: Covariance::Sample, data_range: DataRange::One };
-    /// The definition of Wang et al. with range 1; key `ssim_population`.
-    pub const POPULATION: Self =
-        Self { covariance: Covariance::Population, data_range: DataRange::One };
-    /// What the authors' program computes; key `ssim_release`.
-    pub const RELEASE: Self =
-        Self { covariance: Covariance::Sample, data_range: DataRange::Target };
+    /// scikit-image's default estimate with range 1, on `float32` images; key `ssim`.
+    pub const STANDARD: Self = Self {
+        covariance: Covariance::Sample,
+        data_range: DataRange::One,
+        precision: Precision::Single,
+    };
+    /// The definition of Wang et al. with range 1, in double precision; key `ssim_population`.
+    pub const POPULATION: Self = Self {
+        covariance: Covariance::Population,
+        data_range: DataRange::One,
+        precision: Precision::Double,
+    };
+    /// What the authors' program computes, which gives scikit-image `float32` images; key
+    /// `ssim_release`.
+    pub const RELEASE: Self = Self {
+        covariance: Covariance::Sample,
+        data_range: DataRange::Target,
+        precision: Precision::Single,
+    };
 
     fn range(self, pair: &ImagePair<'_>) -> Result<f64> {
         match self.data_range {
@@ -111,7 +134,11 @@ impl ImageMetric for Ssim {
             .map(|channel| {
                 let (prediction, target) = pair.channel(channel);
                 let plane = |values| Plane { values, width: size.width, height: size.height };
-                similarity(plane(prediction), plane(target), parameters).ssim
+                let (prediction, target) = (plane(prediction), plane(target));
+                match self.precision {
+                    Precision::Single => similarity::<f32, _>(prediction, target, parameters).ssim,
+                    Precision::Double => similarity::<f64, _>(prediction, target, parameters).ssim,
+                }
             })
             .sum();
         Ok(sum / 3.0)
@@ -176,7 +203,10 @@ mod tests {
         let (a, b) = (0.25f32, 0.75f32);
         let image = |value| Array3::<f32>::from_elem((3, 20, 15), value);
         let expected = (2.0 * 0.25 * 0.75 + 1e-4) / (0.25f64.powi(2) + 0.75f64.powi(2) + 1e-4);
-        let found = ssim(image(a).view(), image(b).view()).unwrap();
+        let found = ssim_population(image(a).view(), image(b).view()).unwrap();
         approx::assert_relative_eq!(found, expected, epsilon = 1e-10);
+        let found = ssim(image(a).view(), image(b).view()).unwrap();
+        // Rounding in single precision.
+        approx::assert_relative_eq!(found, expected, epsilon = 2e-6);
     }
 }

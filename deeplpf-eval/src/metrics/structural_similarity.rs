@@ -1,6 +1,13 @@
 //! Local means, variances and covariance under a Gaussian window, and the two indices made of
 //! them. Shared by SSIM and MS-SSIM.
+//!
+//! The arithmetic is scikit-image's, step by step: every intermediate image is stored in one type
+//! ([`Real`]), each filter pass sums in double precision and rounds to it. In `f64` that is the
+//! definition; in `f32` it is what `structural_similarity` returns for `float32` images, rounding
+//! errors included, up to 2e-6 from the definition.
 
+use num_traits::Float;
+use pulp::Arch;
 use rayon::prelude::*;
 
 /// Radius of the window: scikit-image's `int(truncate * sigma + 0.5)` with 3.5 and 1.5.
@@ -11,9 +18,43 @@ pub(super) const WINDOW: usize = 2 * RADIUS + 1;
 const SIGMA: f64 = 1.5;
 /// K1 and K2 of Wang et al. 2004: C1 = (K1 range)^2, C2 = (K2 range)^2.
 const K: [f64; 2] = [0.01, 0.03];
+/// Sums kept side by side.
+const LANES: usize = 8;
 /// Output rows summed together. Fixed, so that the order of summation, and with it the last bit
 /// of the result, does not depend on the number of threads.
 const BAND: usize = 32;
+
+/// The type intermediate images are stored in.
+pub(super) trait Real: Float + Send + Sync + 'static {
+    /// Rounds.
+    fn of(value: f64) -> Self;
+    /// Exactly.
+    fn exact(self) -> f64;
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn exact(self) -> f64 {
+        self
+    }
+}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+
+    #[inline(always)]
+    fn exact(self) -> f64 {
+        f64::from(self)
+    }
+}
 
 /// One channel of an image, row by row.
 #[derive(Clone, Copy)]
@@ -49,11 +90,12 @@ pub(super) struct Similarity {
     pub contrast_structure: f64,
 }
 
-/// Similarity of two planes of one size, each side at least [`WINDOW`].
+/// Similarity of two planes of one size, each side at least [`WINDOW`], with intermediate images
+/// of type `S`.
 ///
 /// The mean is over windows wholly inside the image. scikit-image filters with a mirrored border
 /// and then cuts [`RADIUS`] pixels off each side, which leaves exactly these windows.
-pub(super) fn similarity<T: Copy + Into<f64> + Sync>(
+pub(super) fn similarity<S: Real, T: Copy + Into<f64> + Sync>(
     x: Plane<'_, T>,
     y: Plane<'_, T>,
     parameters: Parameters,
@@ -64,8 +106,13 @@ pub(super) fn similarity<T: Copy + Into<f64> + Sync>(
     let sums: Vec<[f64; 2]> = (0..rows.div_ceil(BAND))
         .into_par_iter()
         .map(|band| {
-            let first = band * BAND;
-            band_sums(x, y, first..(first + BAND).min(rows), parameters)
+            let band = band * BAND..((band + 1) * BAND).min(rows);
+            // Compiled once per instruction set. The operations and their order are the same in
+            // all of them, and so are the bits.
+            Arch::new().dispatch(
+                #[inline(always)]
+                || band_sums::<S, T>(x, y, band, parameters),
+            )
         })
         .collect();
     let [ssim, contrast_structure] =
@@ -97,88 +144,99 @@ fn gaussian_weights() -> [f64; WINDOW] {
     })
 }
 
-/// The four moments the index needs, as rows of values: E\[x\], E\[y\], E\[x^2 + y^2\], E\[xy\].
-/// The two variances only ever appear as their sum, so one filtered plane serves both.
-struct Moments([Vec<f64>; 4]);
+/// Five images as rows: x, y, x^2, y^2, xy, or their local means.
+struct Moments<S>([Vec<S>; 5]);
 
-impl Moments {
+impl<S: Real> Moments<S> {
     fn zeros(width: usize) -> Self {
-        Self(std::array::from_fn(|_| vec![0.0; width]))
-    }
-
-    fn clear(&mut self) {
-        self.0.iter_mut().for_each(|row| row.fill(0.0));
+        Self(std::array::from_fn(|_| vec![S::zero(); width]))
     }
 }
 
 /// Sums of both indices over the output rows `rows`.
-fn band_sums<T: Copy + Into<f64>>(
+#[inline(always)]
+fn band_sums<S: Real, T: Copy + Into<f64>>(
     x: Plane<'_, T>,
     y: Plane<'_, T>,
     rows: std::ops::Range<usize>,
     parameters: Parameters,
 ) -> [f64; 2] {
-    let columns = x.width - WINDOW + 1;
-    let mut products = Moments::zeros(x.width);
-    // The last WINDOW input rows, filtered along the row, at index row % WINDOW.
-    let mut ring: [Moments; WINDOW] = std::array::from_fn(|_| Moments::zeros(columns));
-    let mut window = Moments::zeros(columns);
+    // The last WINDOW input rows, at index row % WINDOW.
+    let mut ring: [Moments<S>; WINDOW] = std::array::from_fn(|_| Moments::zeros(x.width));
+    let mut down = vec![S::zero(); x.width];
+    let mut means = Moments::zeros(x.width - WINDOW + 1);
     let mut total = [0.0; 2];
     for row in rows.start..rows.end + WINDOW - 1 {
-        multiply(x.row(row), y.row(row), &mut products);
-        filter_row(&products, &parameters.window, &mut ring[row % WINDOW]);
+        multiply(x.row(row), y.row(row), &mut ring[row % WINDOW]);
         if row + 1 < rows.start + WINDOW {
             continue;
         }
-        window.clear();
-        for (tap, weight) in parameters.window.iter().enumerate() {
-            let source = &ring[(row + 1 - WINDOW + tap) % WINDOW];
-            for (sums, values) in window.0.iter_mut().zip(&source.0) {
-                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
-            }
+        for (moment, mean) in means.0.iter_mut().enumerate() {
+            let taps: [&[S]; WINDOW] =
+                std::array::from_fn(|tap| &ring[(row + 1 + tap) % WINDOW].0[moment][..]);
+            filter_down(taps, &parameters.window, &mut down);
+            filter_along(&down, &parameters.window, mean);
         }
-        let sums = row_sums(&window, parameters);
+        let sums = row_sums(&means, parameters);
         total = [total[0] + sums[0], total[1] + sums[1]];
     }
     total
 }
 
-fn multiply<T: Copy + Into<f64>>(x: &[T], y: &[T], products: &mut Moments) {
-    let [px, py, squares, cross] = &mut products.0;
-    for (i, (&x, &y)) in x.iter().zip(y).enumerate() {
-        let (x, y) = (x.into().clamp(0.0, 1.0), y.into().clamp(0.0, 1.0));
-        px[i] = x;
-        py[i] = y;
-        squares[i] = x * x + y * y;
-        cross[i] = x * y;
+#[inline(always)]
+fn multiply<S: Real, T: Copy + Into<f64>>(x: &[T], y: &[T], products: &mut Moments<S>) {
+    let length = x.len();
+    let [px, py, xx, yy, xy] = products.0.each_mut().map(|row| &mut row[..length]);
+    let y = &y[..length];
+    for i in 0..length {
+        let [x, y] = [x[i], y[i]].map(|value| S::of(value.into().clamp(0.0, 1.0)));
+        (px[i], py[i], xx[i], yy[i], xy[i]) = (x, y, x * x, y * y, x * y);
     }
 }
 
-fn filter_row(source: &Moments, kernel: &[f64; WINDOW], filtered: &mut Moments) {
-    for (values, sums) in source.0.iter().zip(&mut filtered.0) {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let window: &[f64] = &values[i..i + WINDOW];
-            *sum = window.iter().zip(kernel).map(|(value, weight)| value * weight).sum();
+/// One pass of the filter across rows; the window is symmetric, so each weight serves two.
+#[inline(always)]
+fn filter_down<S: Real>(rows: [&[S]; WINDOW], window: &[f64; WINDOW], filtered: &mut [S]) {
+    let length = filtered.len();
+    let rows = rows.map(|row| &row[..length]);
+    for (i, sum) in filtered.iter_mut().enumerate() {
+        let mut exact = rows[RADIUS][i].exact() * window[RADIUS];
+        for tap in 0..RADIUS {
+            exact += (rows[tap][i].exact() + rows[WINDOW - 1 - tap][i].exact()) * window[tap];
         }
+        *sum = S::of(exact);
     }
 }
 
-fn row_sums(window: &Moments, parameters: Parameters) -> [f64; 2] {
-    let [c1, c2] = K.map(|k| (k * parameters.data_range).powi(2));
-    let [mean_x, mean_y, squares, cross] = &window.0;
-    let mut total = [0.0; 2];
-    for i in 0..mean_x.len() {
+/// One pass of the filter along a row.
+#[inline(always)]
+fn filter_along<S: Real>(row: &[S], window: &[f64; WINDOW], filtered: &mut [S]) {
+    let length = filtered.len();
+    let shifted: [&[S]; WINDOW] = std::array::from_fn(|tap| &row[tap..tap + length]);
+    filter_down(shifted, window, filtered);
+}
+
+#[inline(always)]
+fn row_sums<S: Real>(means: &Moments<S>, parameters: Parameters) -> [f64; 2] {
+    // As NumPy, which rounds a Python number to the images' type and multiplies from the left.
+    let range = S::of(parameters.data_range);
+    let [c1, c2] = K.map(|k| S::of(k) * range).map(|c| c * c);
+    let (scale, two) = (S::of(parameters.covariance_scale), S::of(2.0));
+    let length = means.0[0].len();
+    let [mean_x, mean_y, xx, yy, xy] = means.0.each_ref().map(|row| &row[..length]);
+    // Sums side by side, so that the divisions can use vector instructions.
+    let mut totals = [[0.0; LANES]; 2];
+    for i in 0..length {
         let (mx, my) = (mean_x[i], mean_y[i]);
-        let mean_product = mx * my;
-        let mean_squares = mx * mx + my * my;
-        let variances = parameters.covariance_scale * (squares[i] - mean_squares);
-        let covariance = parameters.covariance_scale * (cross[i] - mean_product);
-        let contrast_structure = (2.0 * covariance + c2) / (variances + c2);
-        let luminance = (2.0 * mean_product + c1) / (mean_squares + c1);
-        total[0] += luminance * contrast_structure;
-        total[1] += contrast_structure;
+        let variance_x = scale * (xx[i] - mx * mx);
+        let variance_y = scale * (yy[i] - my * my);
+        let covariance = scale * (xy[i] - mx * my);
+        let (a1, a2) = (two * mx * my + c1, two * covariance + c2);
+        let (b1, b2) = (mx * mx + my * my + c1, variance_x + variance_y + c2);
+        totals[0][i % LANES] += ((a1 * a2) / (b1 * b2)).exact();
+        totals[1][i % LANES] += (a2 / b2).exact();
     }
-    total
+    totals.map(|lanes| lanes.iter().sum())
 }
 
 #[cfg(test)]
@@ -230,7 +288,7 @@ mod tests {
             let p =
                 Parameters { window: gaussian(), data_range: 0.7, covariance_scale: 121.0 / 120.0 };
             let plane = |values| Plane { values, width, height };
-            let found = similarity(plane(a.as_slice()), plane(b.as_slice()), p);
+            let found = similarity::<f64, _>(plane(a.as_slice()), plane(b.as_slice()), p);
             let expected = direct(&a, &b, width, height, p);
             assert_relative_eq!(found.ssim, expected.ssim, epsilon = 1e-12);
             let (found, expected) = (found.contrast_structure, expected.contrast_structure);
@@ -246,7 +304,7 @@ mod tests {
         let plane = |values| Plane { values, width: 200, height: 150 };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| similarity(plane(a.as_slice()), plane(b.as_slice()), p).ssim)
+            pool.install(|| similarity::<f32, _>(plane(a.as_slice()), plane(b.as_slice()), p).ssim)
         };
         assert_eq!(run(1).to_bits(), run(5).to_bits());
     }
