@@ -109,7 +109,8 @@ pub(super) struct Square {
 }
 
 /// The four pixels around every point of one row of the square, for functions of single pixels
-/// that do not commute with the resize: point n has pixels 4n to 4n + 4.
+/// that do not commute with the resize: first those above the points, left and right of each in
+/// turn, then those below.
 pub(super) struct Corners {
     pub rows: Vec<usize>,
     pub columns: Vec<usize>,
@@ -212,20 +213,17 @@ impl Square {
             let around = [0, 1, 2].map(|tap| around(y, tap, height));
             image.row(instructions, unet, around, line.chunks_exact_mut(stride), width);
         }
-        let corners = || {
-            let columns = self.columns.iter().copied();
-            columns.flat_map(move |column| corners(row, column))
-        };
+        let columns = || self.columns.iter().flat_map(|column| [column.low, column.high]);
         let mut values = Array2::zeros((3, 4 * self.side));
         for (channel, mut line) in values.outer_iter_mut().enumerate() {
             let planes = [0, 1].map(|high| &lines[(3 * high + channel) * stride..][..width]);
-            for (value, (y, x, _)) in line.iter_mut().zip(corners()) {
-                *value = planes[usize::from(y != row.low)][x];
-            }
+            let found = planes.into_iter().flat_map(|plane| columns().map(|x| plane[x]));
+            line.iter_mut().zip(found).for_each(|(to, from)| *to = from);
         }
+        let rows = [row.low, row.high].into_iter();
         Corners {
-            rows: corners().map(|(y, _, _)| y).collect(),
-            columns: corners().map(|(_, x, _)| x).collect(),
+            rows: rows.flat_map(|y| std::iter::repeat_n(y, 2 * self.side)).collect(),
+            columns: columns().chain(columns()).collect(),
             values,
         }
     }
@@ -238,10 +236,12 @@ impl Square {
                 let (block, lane) = ((IMAGE + channel) / lanes, (IMAGE + channel) % lanes);
                 let pixels = line[block * part + lanes..].chunks_exact_mut(lanes);
                 let values = values.values.row(channel);
-                let values = values.as_slice().unwrap_or_default().chunks_exact(4);
-                for ((pixel, column), values) in pixels.zip(&self.columns).zip(values) {
-                    let weighted = corners_weights(*row, *column).into_iter().zip(values);
-                    pixel[lane] = weighted.map(|(weight, value)| weight * value).sum();
+                let (low, high) = values.as_slice().unwrap_or_default().split_at(2 * self.side);
+                let pairs = low.chunks_exact(2).zip(high.chunks_exact(2));
+                for ((pixel, column), (low, high)) in pixels.zip(&self.columns).zip(pairs) {
+                    let left = 1.0 - column.weight;
+                    pixel[lane] = (1.0 - row.weight) * (left * low[0] + column.weight * low[1])
+                        + row.weight * (left * high[0] + column.weight * high[1]);
                 }
             }
         });
@@ -287,8 +287,4 @@ fn corners(row: Sample<f32>, column: Sample<f32>) -> [(usize, usize, f32); 4] {
         (row.high, column.low, row.weight * left),
         (row.high, column.high, row.weight * column.weight),
     ]
-}
-
-fn corners_weights(row: Sample<f32>, column: Sample<f32>) -> [f32; 4] {
-    corners(row, column).map(|(_, _, weight)| weight)
 }
