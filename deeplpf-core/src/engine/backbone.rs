@@ -112,7 +112,7 @@ impl Backbone {
         progress: &mut dyn FnMut(f64),
     ) -> Rows {
         let (height, width) = photograph.size();
-        let strip = strip.unwrap_or((STRIP_PIXELS / width).next_multiple_of(1 << (LEVELS - 1)));
+        let strip = strip.unwrap_or_else(|| strip_rows(width));
         let mut schedule = Schedule::new(self.shapes(height, taps), strip);
         let capacities = schedule.capacities();
         let mut rows = self.allocate(workspace, &capacities, width, instructions.lanes());
@@ -186,7 +186,7 @@ impl Backbone {
         strip: Option<usize>,
         lanes: usize,
     ) -> u64 {
-        let strip = strip.unwrap_or((STRIP_PIXELS / width).next_multiple_of(1 << (LEVELS - 1)));
+        let strip = strip.unwrap_or_else(|| strip_rows(width));
         let capacities = Schedule::new(self.shapes(height, &[]), strip).capacities();
         let numbers = self.stages.iter().zip(capacities).map(|(stage, capacity)| {
             let numbers = if stage.is_planar() {
@@ -198,6 +198,11 @@ impl Backbone {
         });
         numbers.sum::<u64>() * size_of::<f32>() as u64
     }
+}
+
+/// Rows of a strip: whole rows of the coarsest level.
+fn strip_rows(width: usize) -> usize {
+    (STRIP_PIXELS / width).max(1).next_multiple_of(1 << (LEVELS - 1))
 }
 
 /// A reader of an encoder stage.
@@ -389,4 +394,14 @@ fn read(photograph: &dyn RowSource, target: SharedRows, range: Range<usize>, wid
             photograph.read_row(y, planes);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_have_rows_at_any_width() {
+        assert_eq!([32, 512, 6000, 70_000].map(strip_rows), [2048, 128, 16, 16]);
+    }
 }
