@@ -1,0 +1,1 @@
+"""Running measurements in alternation and writing the page. Standard library only."""

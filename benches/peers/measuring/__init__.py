@@ -1,0 +1,1 @@
+"""Measuring in one process: photograph, repetitions, record, ONNX export."""
