@@ -9,7 +9,8 @@ use ndarray::{Array3, ArrayView3};
 use crate::atomic_file;
 use crate::error::{EvalError, Result, Size};
 use crate::image_encoding::{thumbnail, thumbnail_size, to_png};
-use crate::metrics::psnr;
+use crate::metrics::{Direction, psnr};
+use crate::scores::Scores;
 use crate::typeface::{TextStyle, Weight};
 
 const MARGIN: u32 = 28;
@@ -93,6 +94,72 @@ impl SheetRow {
         cells.push(SheetCell { image: target.to_owned(), caption: String::new() });
         Ok(Self { id: id.into(), cells })
     }
+}
+
+/// Which images a sheet shows, from all that were scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selected {
+    /// Name of the image.
+    pub id: String,
+    /// Its place among all, and for the ends and the middle its name: `best (1 of 28)`, `2 of 28`.
+    pub place: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// Images sorted by one metric, best first: all of them if they are at most `count`, else equally
+/// many of the best, of those around the median, and of the worst.
+///
+/// # Errors
+/// [`EvalError::UnknownMetric`] if the scores do not have the metric;
+/// [`EvalError::NothingToShow`] without images or for a count of zero.
+pub fn select_images(scores: &Scores, key: &str, count: usize) -> Result<Vec<Selected>> {
+    let Some(metric) = scores.metrics().iter().find(|metric| metric.key == key) else {
+        let known: Vec<_> = scores.metrics().iter().map(|metric| metric.key.as_ref()).collect();
+        return Err(EvalError::UnknownMetric { key: key.to_owned(), known: known.join(", ") });
+    };
+    let mut sorted: Vec<(&str, f64)> =
+        scores.images().filter_map(|(id, _)| Some((id, scores.get(id, key)?))).collect();
+    sorted.sort_by(|(a_id, a), (b_id, b)| {
+        let by_value = match metric.direction {
+            Direction::HigherIsBetter => b.total_cmp(a),
+            Direction::LowerIsBetter => a.total_cmp(b),
+        };
+        // Equal values by name, so that the same scores always make the same sheet.
+        by_value.then_with(|| a_id.cmp(b_id))
+    });
+    let all = sorted.len();
+    if all == 0 || count == 0 {
+        let what = format!("a selection of {count} of {all} images");
+        return Err(EvalError::NothingToShow { what, reason: "it is empty".into() });
+    }
+    let selected = |place: usize, name: &str| {
+        let (id, value) = sorted[place];
+        let place = match name {
+            "" => format!("{} of {all}", place + 1),
+            name => format!("{name} ({} of {all})", place + 1),
+        };
+        Selected { id: id.to_owned(), place, value }
+    };
+    if all <= count {
+        let name = |place: usize| match place {
+            0 => "best",
+            _ if place + 1 == all => "worst",
+            _ if place == (all - 1) / 2 => "median",
+            _ => "",
+        };
+        return Ok((0..all).map(|place| selected(place, name(place))).collect());
+    }
+    // Thirds; what does not divide goes to the best, then to the worst.
+    let (best, worst) = (count.div_ceil(3), (count + 1) / 3);
+    let median = count - best - worst;
+    let around = (all / 2).saturating_sub(median / 2).clamp(best, all - worst - median);
+    let groups = [(0..best, "best"), (around..around + median, "median"), (all - worst..all, "worst")];
+    Ok(groups
+        .into_iter()
+        .flat_map(|(places, name)| places.map(move |place| (place, name)))
+        .map(|(place, name)| selected(place, name))
+        .collect())
 }
 
 impl ContactSheet {
@@ -202,6 +269,8 @@ fn lefts(widths: &[u32]) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{ImageMetric, Psnr};
+    use crate::scores::ImageScores;
 
     #[test]
     fn pictures_stand_where_the_layout_says_and_are_captioned() {
@@ -226,6 +295,43 @@ mod tests {
         assert_eq!(drawn.get_pixel(MARGIN, y).0, [153; 3]);
         assert_eq!(drawn.get_pixel(drawn.width() - MARGIN - 1, y - 1).0, PAPER);
         assert_eq!(drawn.height(), 2 * MARGIN + HEADING_HEIGHT + NAME_HEIGHT + 23 + CAPTION_HEIGHT);
+    }
+
+    fn scores(values: &[f64]) -> Scores {
+        let mut scores = Scores::new(vec![Psnr.metric()]);
+        for (index, value) in values.iter().enumerate() {
+            let image = ImageScores { id: format!("p{index:02}"), values: vec![*value] };
+            scores.insert(image).unwrap();
+        }
+        scores
+    }
+
+    #[test]
+    fn best_median_and_worst_are_selected() {
+        let values: Vec<f64> = (0..10).map(|i| f64::from(i * 7 % 10)).collect();
+        let selected = select_images(&scores(&values), "psnr", 3).unwrap();
+        let found: Vec<_> = selected.iter().map(|s| (s.place.as_str(), s.value)).collect();
+        let expected =
+            [("best (1 of 10)", 9.0), ("median (6 of 10)", 4.0), ("worst (10 of 10)", 0.0)];
+        assert_eq!(found, expected);
+        for count in 1..=10 {
+            let selected = select_images(&scores(&values), "psnr", count).unwrap();
+            let mut ids: Vec<_> = selected.iter().map(|s| s.id.clone()).collect();
+            assert!(selected.is_sorted_by(|a, b| a.value > b.value), "{selected:?}");
+            ids.dedup();
+            assert_eq!(ids.len(), count);
+        }
+        let all = select_images(&scores(&[1.0, f64::INFINITY, 2.0]), "psnr", 12).unwrap();
+        let places: Vec<_> = all.iter().map(|s| s.place.as_str()).collect();
+        assert_eq!(places, ["best (1 of 3)", "median (2 of 3)", "worst (3 of 3)"]);
+    }
+
+    #[test]
+    fn a_selection_of_nothing_is_an_error() {
+        let error = select_images(&scores(&[1.0]), "ssim", 3).unwrap_err().to_string();
+        assert!(error.contains("`ssim`") && error.contains("psnr"), "{error}");
+        assert!(select_images(&scores(&[]), "psnr", 3).is_err());
+        assert!(select_images(&scores(&[1.0]), "psnr", 0).is_err());
     }
 
     #[test]

@@ -241,6 +241,23 @@ pub enum EvalError {
         /// Most pixels a sheet may have.
         maximum: usize,
     },
+    /// The pictures of a report do not fit in its size, even small.
+    #[error(
+        "the report's {pictures} pictures come to {} kB at their smallest, more than the {} kB \
+         its size limit leaves them: give it fewer runs, or a higher limit",
+        least.div_ceil(1000), budget / 1000
+    )]
+    ReportTooLarge {
+        /// Number of pictures.
+        pictures: usize,
+        /// Their size at the smallest thumbnails, in bytes.
+        least: usize,
+        /// What the size limit leaves them, in bytes.
+        budget: usize,
+    },
+    /// Parameters of filters that cannot be shown.
+    #[error(transparent)]
+    Filters(#[from] deeplpf_filters::Error),
     /// A plot could not be drawn.
     #[error("cannot draw {what}: {reason}")]
     Drawing {

@@ -13,15 +13,19 @@ use crate::error::{EvalError, Result, Role, Size};
 /// Columns and rows of the thumbnail of a picture, `3 x H x W`: no side longer than `long_edge`,
 /// small pictures as they are.
 pub(crate) fn thumbnail_size(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<(u32, u32)> {
-    let (columns, rows) = picture_size(pixels)?;
+    Ok(fitted_size(picture_size(pixels)?, long_edge))
+}
+
+/// Columns and rows of the same aspect with no side longer than `long_edge`.
+pub(crate) fn fitted_size((columns, rows): (u32, u32), long_edge: u32) -> (u32, u32) {
     let longest = columns.max(rows);
     if longest <= long_edge {
-        return Ok((columns, rows));
+        return (columns, rows);
     }
     let scaled = |side: u32| {
         ((f64::from(side) * f64::from(long_edge) / f64::from(longest)).round() as u32).max(1)
     };
-    Ok((scaled(columns), scaled(rows)))
+    (scaled(columns), scaled(rows))
 }
 
 /// Columns and rows of a picture, `3 x H x W`.
@@ -73,11 +77,33 @@ pub(crate) fn to_png(picture: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// JPEG of quality 92, where differences between methods stay visible.
-pub(crate) fn to_jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
+/// A picture, `3 x H x W` in \[0, 1\], as JPEG for later reports: no side longer than `long_edge`
+/// pixels, in a quality at which differences between methods stay visible.
+///
+/// # Errors
+/// [`EvalError::NotRgb`], [`EvalError::Encoding`].
+pub fn jpeg_thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<Vec<u8>> {
     const QUALITY: u8 = 92;
+    to_jpeg(&thumbnail(pixels, long_edge)?, QUALITY)
+}
+
+/// A painted map as JPEG, as [`jpeg_thumbnail`].
+///
+/// # Errors
+/// [`EvalError::Encoding`].
+pub fn jpeg_of_map(picture: &RgbImage, long_edge: u32) -> Result<Vec<u8>> {
+    let (columns, rows) = fitted_size(picture.dimensions(), long_edge);
+    const QUALITY: u8 = 88;
+    if (columns, rows) == picture.dimensions() {
+        return to_jpeg(picture, QUALITY);
+    }
+    to_jpeg(&imageops::resize(picture, columns, rows, FilterType::Triangle), QUALITY)
+}
+
+/// JPEG of a quality from 1 to 100.
+pub(crate) fn to_jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, QUALITY)
+    JpegEncoder::new_with_quality(&mut bytes, quality)
         .encode_image(picture)
         .map_err(|source| EvalError::Encoding { size: size_of(picture), source })?;
     Ok(bytes)

@@ -8,7 +8,10 @@
 //! - [`Scores`]: values per image and their mean, as JSON; [`evaluate`] for images in memory,
 //!   [`compare_folders`] for files.
 //! - [`Table`]: methods by metrics, as Markdown, CSV or HTML, with published numbers beside.
-//! - [`plot`]: training curves and ablation bars, as SVG and PNG.
+//! - [`plot`]: training curves, ablation bars, two methods image by image, histograms and maps, as
+//!   SVG and PNG.
+//! - [`maps`]: where a prediction is wrong, and what each filter does where.
+//! - [`FilterDrawing`]: the predicted filters drawn over their photograph.
 //! - [`ContactSheet`]: input, predictions and target side by side in one PNG.
 //! - [`Report`]: one self-contained HTML page with all of the above.
 //!
@@ -31,7 +34,9 @@ mod atomic_file;
 mod compare;
 mod contact_sheet;
 mod error;
+mod filter_drawing;
 mod image_encoding;
+pub mod maps;
 pub mod metrics;
 pub mod plot;
 pub mod published;
@@ -41,10 +46,12 @@ mod table;
 mod typeface;
 
 pub use compare::{Comparison, Failure, compare_folders};
-pub use contact_sheet::{ContactSheet, SheetCell, SheetRow};
+pub use contact_sheet::{ContactSheet, Selected, SheetCell, SheetRow, select_images};
 pub use error::{EvalError, Result, Role, Size};
+pub use filter_drawing::FilterDrawing;
+pub use image_encoding::{jpeg_of_map, jpeg_thumbnail};
 pub use metrics::{Direction, ImageMetric, ImagePair, Metric};
 pub use published::PublishedResult;
-pub use report::{GalleryItem, GalleryPicture, Report};
+pub use report::{GalleryItem, GalleryPicture, PictureSource, Report};
 pub use scores::{ImageScores, Scores, evaluate, score_image};
 pub use table::{Caption, Rank, Row, Table};

@@ -1,17 +1,14 @@
 //! The typeface of plots and contact sheets: Inter, inside the library, so that pictures look the
 //! same on every machine and nothing needs to be installed.
 
-use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
+use ab_glyph::{Font, FontRef, GlyphId, OutlineCurve, PxScale, ScaleFont};
 use image::{Rgb, RgbImage};
-
-/// CSS font list for SVG and HTML, where the reader's machine draws the text.
-pub(crate) const FAMILY: &str = "Inter, Helvetica, Arial, sans-serif";
 
 const REGULAR: &[u8] = include_bytes!("../fonts/Inter-Regular.otf");
 const SEMIBOLD: &[u8] = include_bytes!("../fonts/Inter-SemiBold.otf");
 
 /// Weight of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
     /// 400.
     Regular,
@@ -69,6 +66,31 @@ impl TextStyle {
         String::new()
     }
 
+    /// The glyphs of a line of text: number in the font, and where each begins, in font units
+    /// ([`TextStyle::units_per_em`] of them are the size) from the start of the line.
+    pub fn glyphs(self, text: &str) -> Vec<(u16, f64)> {
+        let font = font(self.weight);
+        let mut cursor = 0.0;
+        let mut previous = None;
+        text.chars()
+            .map(|character| {
+                let glyph = font.glyph_id(character);
+                if let Some(previous) = previous {
+                    cursor += f64::from(font.kern_unscaled(previous, glyph));
+                }
+                let start = cursor;
+                cursor += f64::from(font.h_advance_unscaled(glyph));
+                previous = Some(glyph);
+                (glyph.0, start)
+            })
+            .collect()
+    }
+
+    /// Font units in the em square.
+    pub fn units_per_em(self) -> f64 {
+        f64::from(font(self.weight).units_per_em().unwrap_or(1.0))
+    }
+
     /// Draws a line of text that begins at `x` with its baseline at `baseline`.
     pub fn draw(self, picture: &mut RgbImage, text: &str, x: f64, baseline: f64) {
         self.coverage(text, x, baseline, |column, row, coverage| {
@@ -114,6 +136,32 @@ impl TextStyle {
     fn scale(self, font: &FontRef<'_>) -> PxScale {
         let units = font.units_per_em().unwrap_or(1.0);
         PxScale::from(self.size as f32 * font.height_unscaled() / units)
+    }
+}
+
+impl Weight {
+    /// The outline of a glyph as SVG path data in font units, y upwards; empty for a space.
+    pub fn glyph_path(self, glyph: u16) -> String {
+        let Some(outline) = font(self).outline(GlyphId(glyph)) else { return String::new() };
+        let mut path = String::new();
+        let mut at = None;
+        for curve in &outline.curves {
+            let (start, end, command) = match curve {
+                OutlineCurve::Line(from, to) => (from, to, format!("L{} {}", to.x, to.y)),
+                OutlineCurve::Quad(from, c, to) => {
+                    (from, to, format!("Q{} {} {} {}", c.x, c.y, to.x, to.y))
+                }
+                OutlineCurve::Cubic(from, c, d, to) => {
+                    (from, to, format!("C{} {} {} {} {} {}", c.x, c.y, d.x, d.y, to.x, to.y))
+                }
+            };
+            if at != Some(*start) {
+                path.push_str(&format!("M{} {}", start.x, start.y));
+            }
+            path.push_str(&command);
+            at = Some(*end);
+        }
+        path
     }
 }
 
@@ -167,6 +215,20 @@ mod tests {
             dark.iter().all(|&(x, y)| x >= 10 && f64::from(x) <= right && (24..41).contains(&y))
         );
         assert!(dark.len() > 100);
+    }
+
+    #[test]
+    fn outlines_stand_where_the_text_is_drawn() {
+        let glyphs = STYLE.glyphs("HELLO");
+        let last = glyphs[4];
+        let scale = STYLE.size / STYLE.units_per_em();
+        let expected = STYLE.width("HELLO") - STYLE.width("O");
+        // Kerning before the last letter belongs to its place.
+        assert!((last.1 * scale - expected).abs() < 1.0, "{last:?} {expected}");
+        let path = STYLE.weight.glyph_path(glyphs[0].0);
+        // An H of Inter: as high as capitals are, and without curves.
+        assert!(path.starts_with('M') && path.contains("2048") && !path.contains('C'), "{path}");
+        assert_eq!(STYLE.weight.glyph_path(STYLE.glyphs(" ")[0].0), "");
     }
 
     #[test]

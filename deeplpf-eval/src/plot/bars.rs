@@ -3,8 +3,8 @@
 use super::axis::Axis;
 use super::ink::{BAR, BAR_LIGHT, GRID, INK, LABEL, STRONG, TICK, TITLE};
 use super::surface::{Anchor, Surface, WHITE};
-use super::{Plot, WIDTH};
-use crate::error::{EvalError, Result};
+use super::{Plot, WIDTH, nothing_to_show};
+use crate::error::Result;
 use crate::metrics::Metric;
 
 const MARGIN: f64 = 24.0;
@@ -29,6 +29,21 @@ pub struct Bars {
     pub bars: Vec<Bar>,
 }
 
+/// How far a value may be from the one drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Whisker {
+    /// As far to either side, e.g. the standard deviation over seeds: printed as `23.93 ± 0.05`.
+    Spread(f64),
+    /// An interval, e.g. the 95 % confidence interval of the mean over images: printed as
+    /// `23.93 [23.41, 24.46]`.
+    Interval {
+        /// Its low end.
+        low: f64,
+        /// Its high end.
+        high: f64,
+    },
+}
+
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bar {
@@ -36,8 +51,8 @@ pub struct Bar {
     pub label: String,
     /// Its value.
     pub value: f64,
-    /// Half the length of its whisker, e.g. the standard deviation over seeds.
-    pub spread: Option<f64>,
+    /// How certain the value is.
+    pub whisker: Option<Whisker>,
     /// Whether it is drawn dark, e.g. the full model.
     pub emphasised: bool,
 }
@@ -45,7 +60,7 @@ pub struct Bar {
 impl Bar {
     /// A bar without whisker or emphasis.
     pub fn new(label: impl Into<String>, value: f64) -> Self {
-        Self { label: label.into(), value, spread: None, emphasised: false }
+        Self { label: label.into(), value, whisker: None, emphasised: false }
     }
 
     /// The same, drawn dark.
@@ -57,32 +72,46 @@ impl Bar {
     /// The same with a whisker of this half-length.
     #[must_use]
     pub fn with_spread(self, spread: f64) -> Self {
-        Self { spread: Some(spread), ..self }
+        Self { whisker: Some(Whisker::Spread(spread)), ..self }
+    }
+
+    /// The same with the ends of an interval.
+    #[must_use]
+    pub fn with_interval(self, low: f64, high: f64) -> Self {
+        Self { whisker: Some(Whisker::Interval { low, high }), ..self }
+    }
+
+    /// Both ends of the whisker.
+    fn ends(&self) -> Option<(f64, f64)> {
+        Some(match self.whisker? {
+            Whisker::Spread(spread) => (self.value - spread, self.value + spread),
+            Whisker::Interval { low, high } => (low, high),
+        })
     }
 }
 
 impl Bars {
     /// The axis: from its beginning to the longest bar or whisker.
     fn axis(&self) -> Result<Axis> {
-        let nothing = |reason: String| EvalError::NothingToShow {
-            what: format!("the plot `{}`", self.title),
-            reason,
-        };
         let from = self.axis_from.unwrap_or(0.0);
         let (mut low, mut high) = (from, from);
         for bar in &self.bars {
-            let spread = bar.spread.unwrap_or(0.0);
-            if !bar.value.is_finite() || !spread.is_finite() {
-                return Err(nothing(format!("`{}` is {}", bar.label, bar.value)));
+            let (from, to) = bar.ends().unwrap_or((bar.value, bar.value));
+            for value in [bar.value, from, to] {
+                if !value.is_finite() {
+                    let reason = format!("`{}` is {value}", bar.label);
+                    return Err(nothing_to_show(&self.title, reason));
+                }
+                low = low.min(value);
+                high = high.max(value);
             }
-            low = low.min(bar.value - spread);
-            high = high.max(bar.value + spread);
         }
         if self.bars.is_empty() {
-            return Err(nothing("it has no bars".to_owned()));
+            return Err(nothing_to_show(&self.title, "it has no bars"));
         }
         if self.axis_from.is_some() && low < from {
-            return Err(nothing(format!("the axis begins at {from}, above some values")));
+            let reason = format!("the axis begins at {from}, above some values");
+            return Err(nothing_to_show(&self.title, reason));
         }
         Ok(Axis::linear(low, high, 6, false))
     }
@@ -98,8 +127,11 @@ impl Bars {
 
     fn value_text(&self, bar: &Bar) -> String {
         let value = self.metric.format(bar.value);
-        match bar.spread {
-            Some(spread) => format!("{value} ± {}", self.metric.format(spread)),
+        match bar.whisker {
+            Some(Whisker::Spread(spread)) => format!("{value} ± {}", self.metric.format(spread)),
+            Some(Whisker::Interval { low, high }) => {
+                format!("{value} [{}, {}]", self.metric.format(low), self.metric.format(high))
+            }
             None => value,
         }
     }
@@ -143,8 +175,8 @@ impl Plot for Bars {
             let half = BAR_HEIGHT / 2.0;
             surface.rectangle([(origin.min(end), y - half), (origin.max(end), y + half)], color)?;
             let mut text_from = end.max(origin);
-            if let Some(spread) = bar.spread {
-                let (low, high) = (at(bar.value - spread), at(bar.value + spread));
+            if let Some((low, high)) = bar.ends() {
+                let (low, high) = (at(low), at(high));
                 // First in white, wider, so that it shows on a dark bar as well.
                 for (width, color) in [(4.5, WHITE), (1.5, INK)] {
                     let more = (width - 1.5) / 2.0;
@@ -173,6 +205,7 @@ impl Plot for Bars {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::EvalError;
     use crate::metrics::{ImageMetric, Psnr};
 
     fn bars(axis_from: Option<f64>, values: &[f64]) -> Bars {
@@ -187,6 +220,17 @@ mod tests {
         assert!(svg.contains("23.90") && svg.contains("21.57"));
         let svg = bars(None, &[23.9]).to_svg().unwrap();
         assert!(!svg.contains("begins"));
+    }
+
+    #[test]
+    fn intervals_are_printed_with_both_ends() {
+        let mut plot = bars(Some(20.0), &[23.9]);
+        plot.bars[0] = Bar::new("a", 23.9).with_interval(23.2, 24.4);
+        plot.bars.push(Bar::new("b", 22.0).with_spread(0.25));
+        let svg = plot.to_svg().unwrap();
+        assert!(svg.contains("23.90 [23.20, 24.40]") && svg.contains("22.00 ± 0.25"), "{svg}");
+        plot.bars[0] = Bar::new("a", 23.9).with_interval(f64::NAN, 24.4);
+        assert!(matches!(plot.to_svg(), Err(EvalError::NothingToShow { .. })));
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! Curves over training steps.
 
+use super::area::Area;
 use super::axis::Axis;
-use super::ink::{CURVES, GRID, INK, LABEL, TICK, TITLE};
+use super::dashes::dashed;
+use super::ink::{CURVES, TITLE};
+use super::legend::Legend;
 use super::surface::{Anchor, Surface};
-use super::{Plot, WIDTH};
-use crate::error::{EvalError, Result};
+use super::{Plot, WIDTH, nothing_to_show};
+use crate::error::Result;
 
 const MARGIN: f64 = 24.0;
 /// Height of the plotting area.
 const AREA_HEIGHT: f64 = 360.0;
 const TITLE_HEIGHT: f64 = 34.0;
-const LEGEND_ROW: f64 = 22.0;
-/// Length of the line beside a name in the legend.
-const LEGEND_LINE: f64 = 28.0;
 /// Room under the area for tick labels and the axis's name.
 const FOOT: f64 = 54.0;
 
@@ -41,12 +41,43 @@ pub struct Series {
     /// Where above 1: the curve is the mean of each so many consecutive points, drawn at their
     /// mean step, and the points themselves stand faintly behind it.
     pub mean_over: usize,
+    /// `(step, low, high)`, by ascending step: a band drawn faintly behind the curve.
+    pub band: Vec<(f64, f64, f64)>,
 }
 
 impl Series {
     /// The curve of the points as they are.
     pub fn new(label: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { label: label.into(), points, mean_over: 1 }
+        Self { label: label.into(), points, mean_over: 1, band: Vec::new() }
+    }
+
+    /// The mean of several runs that differ in their seed, with a band of one standard deviation
+    /// (of a sample, with n − 1) to either side; one run has no band.
+    ///
+    /// Only steps at which every run has a finite value are drawn: the mean of those runs that
+    /// happen to have got further would be another curve.
+    pub fn over_seeds(label: impl Into<String>, runs: &[Vec<(f64, f64)>]) -> Self {
+        let mut series = Self::new(label, Vec::new());
+        let Some((first, others)) = runs.split_first() else { return series };
+        for &(step, value) in first {
+            let same_step = others
+                .iter()
+                .map(|run| run.iter().find(|point| point.0 == step).map(|point| point.1));
+            let values: Option<Vec<f64>> = std::iter::once(Some(value))
+                .chain(same_step)
+                .map(|value| value.filter(|value| value.is_finite()))
+                .collect();
+            let Some(values) = values else { continue };
+            let count = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / count;
+            series.points.push((step, mean));
+            if values.len() > 1 {
+                let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+                let deviation = (squares / (count - 1.0)).sqrt();
+                series.band.push((step, mean - deviation, mean + deviation));
+            }
+        }
+        series
     }
 
     /// The same with the mean over each `count` consecutive points.
@@ -69,6 +100,14 @@ impl Series {
         pieces
     }
 
+    /// The finite ends of the band.
+    fn band_ends(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.band
+            .iter()
+            .flat_map(|&(x, low, high)| [(x, low), (x, high)])
+            .filter(|(x, y)| x.is_finite() && y.is_finite())
+    }
+
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {
         self.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
     }
@@ -80,101 +119,66 @@ fn mean_point(points: &[(f64, f64)]) -> (f64, f64) {
     (sum.0 / count, sum.1 / count)
 }
 
-/// Where things are, in CSS pixels.
-struct Layout {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    x: Axis,
-    y: Axis,
-}
-
-impl Layout {
-    fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
-        (
-            self.left + self.x.position(x) * (self.right - self.left),
-            self.bottom - self.y.position(y) * (self.bottom - self.top),
-        )
-    }
-}
-
 impl Curves {
     fn axes(&self) -> Result<(Axis, Axis)> {
-        let nothing = |reason: String| EvalError::NothingToShow {
-            what: format!("the plot `{}`", self.title),
-            reason,
-        };
         let mut range: Option<[f64; 4]> = None;
         for series in &self.series {
             for (x, y) in series.finite() {
                 if self.log_y && y <= 0.0 {
                     let reason = format!("`{}` is {y} at {x}, without a logarithm", series.label);
-                    return Err(nothing(reason));
+                    return Err(nothing_to_show(&self.title, reason));
                 }
                 let [x0, x1, y0, y1] = range.unwrap_or([x, x, y, y]);
                 range = Some([x0.min(x), x1.max(x), y0.min(y), y1.max(y)]);
             }
+            // A band may reach below zero, where a logarithmic axis has no place for it.
+            for (x, end) in series.band_ends().filter(|(_, end)| !self.log_y || *end > 0.0) {
+                if let Some([x0, x1, y0, y1]) = range {
+                    range = Some([x0.min(x), x1.max(x), y0.min(end), y1.max(end)]);
+                }
+            }
         }
         let [x0, x1, y0, y1] =
-            range.ok_or_else(|| nothing("no curve has a finite value".to_owned()))?;
+            range.ok_or_else(|| nothing_to_show(&self.title, "no curve has a finite value"))?;
         let y = if self.log_y { Axis::logarithmic(y0, y1) } else { Axis::linear(y0, y1, 6, true) };
         Ok((Axis::linear(x0, x1, 7, false), y))
     }
 
-    /// Rows of the legend: index of the curve and where its entry begins.
-    fn legend(&self) -> Vec<Vec<(usize, f64)>> {
-        let mut rows: Vec<Vec<(usize, f64)>> = vec![Vec::new()];
-        let mut x = MARGIN;
-        for (index, series) in self.series.iter().enumerate() {
-            let width = LEGEND_LINE + 8.0 + LABEL.width(&self.legend_text(series)) + 22.0;
-            if x + width > WIDTH - MARGIN && x > MARGIN {
-                rows.push(Vec::new());
-                x = MARGIN;
-            }
-            if let Some(row) = rows.last_mut() {
-                row.push((index, x));
-            }
-            x += width;
-        }
-        rows
+    fn legend(&self) -> Legend<'_> {
+        Legend::new(self.series.iter().map(|series| series.label.as_str()))
     }
 
-    fn legend_text(&self, series: &Series) -> String {
-        LABEL.fitted(&series.label, WIDTH - 2.0 * MARGIN - LEGEND_LINE - 30.0)
-    }
-
-    fn draw_axes(&self, surface: &mut dyn Surface, layout: &Layout) -> Result<()> {
-        let &Layout { left, right, top, bottom, .. } = layout;
-        for (value, label) in &layout.y.ticks {
-            let (_, y) = layout.at((0.0, *value));
-            surface.line(&[(left, y), (right, y)], 1.0, GRID, 1.0)?;
-            surface.text(label, (left - 10.0, y), Anchor::End, TICK)?;
-        }
-        surface.line(&[(left, bottom), (right, bottom)], 1.0, INK, 1.0)?;
-        for (value, label) in &layout.x.ticks {
-            let x = left + layout.x.position(*value) * (right - left);
-            surface.line(&[(x, bottom), (x, bottom + 5.0)], 1.0, INK, 1.0)?;
-            surface.text(label, (x, bottom + 16.0), Anchor::Middle, TICK)?;
-        }
-        let middle = ((left + right) / 2.0, bottom + 38.0);
-        surface.text(&self.x_label, middle, Anchor::Middle, TICK)?;
-        let label = if self.log_y && !self.y_label.is_empty() {
+    fn y_name(&self) -> String {
+        if self.log_y && !self.y_label.is_empty() {
             format!("{}, logarithmic", self.y_label)
         } else {
             self.y_label.clone()
-        };
-        let label = TICK.fitted(&label, bottom - top);
-        surface.text(&label, (MARGIN, (top + bottom) / 2.0), Anchor::Upwards, TICK)
+        }
     }
 
-    fn draw_series(&self, surface: &mut dyn Surface, layout: &Layout) -> Result<()> {
+    fn draw_bands(&self, surface: &mut dyn Surface, area: &Area) -> Result<()> {
+        for (index, series) in self.series.iter().enumerate() {
+            let (color, _) = CURVES[index % CURVES.len()];
+            let low = |low: f64| area.y_at(low).min(area.bottom);
+            // NaN where a logarithm does not exist: down to the edge.
+            let held = |y: f64| if y.is_finite() { y } else { area.bottom };
+            let lower = series.band.iter().rev().map(|&(x, l, _)| (area.x_at(x), held(low(l))));
+            let upper = series.band.iter().map(|&(x, _, h)| area.at((x, h)));
+            let corners: Vec<_> = upper.chain(lower).collect();
+            if corners.len() > 3 {
+                surface.polygon(&corners, color, 0.2)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn draw_series(&self, surface: &mut dyn Surface, area: &Area) -> Result<()> {
         for (index, series) in self.series.iter().enumerate() {
             if series.mean_over > 1 {
                 let (color, _) = CURVES[index % CURVES.len()];
                 let raw = Series::new("", series.points.clone());
                 for piece in raw.pieces() {
-                    let points: Vec<_> = piece.iter().map(|&point| layout.at(point)).collect();
+                    let points: Vec<_> = piece.iter().map(|&point| area.at(point)).collect();
                     surface.line(&enveloped(points), 1.0, color, 0.22)?;
                 }
             }
@@ -182,7 +186,7 @@ impl Curves {
         for (index, series) in self.series.iter().enumerate() {
             let (color, dashes) = CURVES[index % CURVES.len()];
             for piece in series.pieces() {
-                let points: Vec<_> = piece.iter().map(|&point| layout.at(point)).collect();
+                let points: Vec<_> = piece.iter().map(|&point| area.at(point)).collect();
                 let points = enveloped(points);
                 if let [point] = points[..] {
                     let (x, y) = point;
@@ -195,21 +199,6 @@ impl Curves {
         }
         Ok(())
     }
-
-    fn draw_legend(&self, surface: &mut dyn Surface, top: f64) -> Result<()> {
-        for (row, entries) in self.legend().iter().enumerate() {
-            let y = top + (row as f64 + 0.5) * LEGEND_ROW;
-            for &(index, x) in entries {
-                let (color, dashes) = CURVES[index % CURVES.len()];
-                for dash in dashed(&[(x, y), (x + LEGEND_LINE, y)], dashes) {
-                    surface.line(&dash, 2.5, color, 1.0)?;
-                }
-                let text = self.legend_text(&self.series[index]);
-                surface.text(&text, (x + LEGEND_LINE + 8.0, y), Anchor::Start, LABEL)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Plot for Curves {
@@ -218,15 +207,14 @@ impl Plot for Curves {
     }
 
     fn height(&self) -> f64 {
-        let legend = self.legend().len() as f64 * LEGEND_ROW;
-        MARGIN + TITLE_HEIGHT + legend + 16.0 + AREA_HEIGHT + FOOT
+        MARGIN + TITLE_HEIGHT + self.legend().height() + 16.0 + AREA_HEIGHT + FOOT
     }
 
     fn draw(&self, surface: &mut dyn Surface) -> Result<()> {
         let (x, y) = self.axes()?;
-        let widest = y.ticks.iter().map(|(_, label)| TICK.width(label)).fold(0.0, f64::max);
+        let widest = Area::widest_tick(&y);
         let bottom = self.height() - FOOT;
-        let layout = Layout {
+        let area = Area {
             left: MARGIN + 16.0 + widest + 10.0,
             right: WIDTH - MARGIN - 8.0,
             top: bottom - AREA_HEIGHT,
@@ -236,9 +224,10 @@ impl Plot for Curves {
         };
         let title = TITLE.fitted(&self.title, WIDTH - 2.0 * MARGIN);
         surface.text(&title, (MARGIN, MARGIN + 8.0), Anchor::Start, TITLE)?;
-        self.draw_legend(surface, MARGIN + TITLE_HEIGHT)?;
-        self.draw_axes(surface, &layout)?;
-        self.draw_series(surface, &layout)
+        self.legend().draw(surface, MARGIN + TITLE_HEIGHT)?;
+        area.draw_axes(surface, (&self.x_label, &self.y_name()), MARGIN)?;
+        self.draw_bands(surface, &area)?;
+        self.draw_series(surface, &area)
     }
 }
 
@@ -265,56 +254,9 @@ fn enveloped(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The drawn pieces of a line under a pattern of lengths drawn and left out; the whole line for an
-/// empty pattern.
-fn dashed(points: &[(f64, f64)], pattern: &[f64]) -> Vec<Vec<(f64, f64)>> {
-    if pattern.is_empty() || points.len() < 2 {
-        return vec![points.to_vec()];
-    }
-    let mut pieces = vec![vec![points[0]]];
-    let (mut phase, mut left) = (0, pattern[0]);
-    for ends in points.windows(2) {
-        let (mut from, to) = (ends[0], ends[1]);
-        loop {
-            let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-            let length = dx.hypot(dy);
-            let drawing = phase % 2 == 0;
-            if length < left {
-                left -= length;
-                if drawing && let Some(piece) = pieces.last_mut() {
-                    piece.push(to);
-                }
-                break;
-            }
-            from = (from.0 + dx * left / length, from.1 + dy * left / length);
-            if drawing {
-                if let Some(piece) = pieces.last_mut() {
-                    piece.push(from);
-                }
-            } else {
-                pieces.push(vec![from]);
-            }
-            phase = (phase + 1) % pattern.len();
-            left = pattern[phase];
-        }
-    }
-    pieces.retain(|piece| piece.len() > 1);
-    pieces
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dashes_follow_the_line_round_its_corners() {
-        let line = [(0.0, 0.0), (5.0, 0.0), (5.0, 5.0)];
-        let pieces = dashed(&line, &[4.0, 3.0]);
-        assert_eq!(pieces[0], [(0.0, 0.0), (4.0, 0.0)]);
-        assert_eq!(pieces[1], [(5.0, 2.0), (5.0, 5.0)]);
-        assert_eq!(dashed(&line, &[]), [line.to_vec()]);
-        assert_eq!(dashed(&line, &[3.0, 9.0]), [vec![(0.0, 0.0), (3.0, 0.0)]]);
-    }
 
     #[test]
     fn very_long_lines_keep_their_extremes_and_their_order() {
@@ -326,6 +268,24 @@ mod tests {
         assert!(found.contains(&(12_345.0, 9.0)) && found.contains(&(12_346.0, -9.0)));
         points.truncate(2000);
         assert_eq!(enveloped(points.clone()), points);
+    }
+
+    #[test]
+    fn a_band_is_one_deviation_to_either_side_where_all_seeds_have_a_value() {
+        let runs = [
+            vec![(1.0, 1.0), (2.0, 4.0), (3.0, 5.0)],
+            vec![(1.0, 3.0), (2.0, f64::NAN), (3.0, 5.0), (4.0, 6.0)],
+        ];
+        let series = Series::over_seeds("both", &runs);
+        assert_eq!(series.points, [(1.0, 2.0), (3.0, 5.0)]);
+        let half = 2.0_f64.sqrt();
+        assert_eq!(series.band, [(1.0, 2.0 - half, 2.0 + half), (3.0, 5.0, 5.0)]);
+        assert!(Series::over_seeds("one", &runs[..1]).band.is_empty());
+        // Below zero a logarithmic axis ends; the band is cut there.
+        let curves = Curves { log_y: true, series: vec![series], ..Curves::default() };
+        let wide = Series { band: vec![(1.0, -1.0, 3.0), (3.0, 4.0, 6.0)], ..curves.series[0].clone() };
+        let svg = Curves { series: vec![wide], ..curves }.to_svg().unwrap();
+        assert!(svg.contains("<polygon") && !svg.contains("NaN"), "{svg}");
     }
 
     #[test]

@@ -1,17 +1,28 @@
-//! Plots as SVG and PNG: training curves and ablation bars.
+//! Plots as SVG and PNG: training curves, ablation bars, two methods image by image, histograms of
+//! a metric, and maps over a photograph.
 //!
-//! Both are readable in black and white: curves differ in dashes as well as in colour, bars in
-//! lightness. Text in a PNG is drawn with the typeface inside the library; an SVG asks the
-//! reader's machine for the same typeface or its sans-serif.
+//! All are readable in black and white: curves differ in dashes as well as in colour, bars in
+//! lightness, and the colours of maps grow lighter from end to end. All text is drawn with the
+//! typeface inside the library, in an SVG as outlines, so that nothing needs to be installed.
 
+mod area;
 mod axis;
 mod bars;
 mod curves;
+mod dashes;
+mod heat_map;
+mod histogram;
 pub(crate) mod ink;
+mod legend;
+mod scatter;
 mod surface;
+mod svg_parts;
 
-pub use bars::{Bar, Bars};
+pub use bars::{Bar, Bars, Whisker};
 pub use curves::{Curves, Series};
+pub use heat_map::HeatMap;
+pub use histogram::{Histogram, Sample};
+pub use scatter::{Scatter, ScatterPoint};
 
 use std::path::Path;
 
@@ -62,4 +73,9 @@ pub trait Plot {
             _ => Err(EvalError::UnknownFormat { path: path.to_owned(), expected: ".svg or .png" }),
         }
     }
+}
+
+/// The error of a plot without anything to draw.
+fn nothing_to_show(title: &str, reason: impl Into<String>) -> EvalError {
+    EvalError::NothingToShow { what: format!("the plot `{title}`"), reason: reason.into() }
 }

@@ -7,12 +7,12 @@
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use plotters::prelude::{BitMapBackend, DrawingBackend, SVGBackend};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color as _, FontStyle, FontTransform, IntoFont, RGBColor, ShapeStyle};
+use plotters::style::{Color as _, RGBColor, ShapeStyle};
 
+use super::svg_parts::{Pictures, Texts};
 use crate::error::{EvalError, Result};
 use crate::image_encoding;
-use crate::typeface::{FAMILY, TextStyle, Weight};
+use crate::typeface::TextStyle;
 
 /// A colour, sRGB 8 bit.
 pub type Color = [u8; 3];
@@ -30,19 +30,25 @@ pub enum Anchor {
     Upwards,
 }
 
-/// Something to draw on.
+/// Something to draw on. Texts lie above pictures, and both above everything else in an SVG.
 pub trait Surface {
     /// A line through points; `opacity` from 0 to 1.
     fn line(&mut self, points: &[(f64, f64)], width: f64, color: Color, opacity: f64)
     -> Result<()>;
     /// A filled rectangle, by two opposite corners.
     fn rectangle(&mut self, corners: [(f64, f64); 2], color: Color) -> Result<()>;
+    /// A filled polygon.
+    fn polygon(&mut self, corners: &[(f64, f64)], color: Color, opacity: f64) -> Result<()>;
+    /// A filled circle.
+    fn disc(&mut self, center: (f64, f64), radius: f64, color: Color, opacity: f64) -> Result<()>;
+    /// A picture that fills the rectangle from one corner to the opposite one.
+    fn picture(&mut self, picture: &RgbImage, corners: [(f64, f64); 2]) -> Result<()>;
     /// A line of text.
     fn text(&mut self, text: &str, at: (f64, f64), anchor: Anchor, style: TextStyle) -> Result<()>;
 }
 
 /// SVG units in a CSS pixel.
-const SVG_GRID: f64 = 20.0;
+pub(super) const SVG_GRID: f64 = 20.0;
 /// Bitmap pixels in a CSS pixel while drawing, and in the result.
 const PNG_GRID: f64 = 6.0;
 const PNG_SCALE: f64 = 2.0;
@@ -56,21 +62,25 @@ pub fn svg(
     draw: impl FnOnce(&mut dyn Surface) -> Result<()>,
 ) -> Result<String> {
     let mut text = String::new();
-    {
+    let above = {
         let size = ((width * SVG_GRID) as u32, (height * SVG_GRID) as u32);
         let backend = SVGBackend::with_string(&mut text, size);
-        let mut surface = SvgSurface { backend, title };
+        let mut surface =
+            SvgSurface { backend, title, texts: Texts::default(), pictures: Pictures::default() };
         surface.rectangle([(0.0, 0.0), (width, height)], WHITE)?;
         draw(&mut surface)?;
         surface.backend.present().map_err(|error| failed(title, error))?;
-    }
+        surface.pictures.to_svg() + &surface.texts.to_svg(title)
+    };
     let (grid_width, grid_height) = (width * SVG_GRID, height * SVG_GRID);
     let size = format!("<svg width=\"{grid_width}\" height=\"{grid_height}\"");
     let in_pixels = format!(
         "<svg role=\"img\" aria-label=\"{}\" width=\"{width}\" height=\"{height}\"",
         crate::report::escape_html(title)
     );
-    Ok(text.replacen(&size, &in_pixels, 1))
+    let text = text.replacen(&size, &in_pixels, 1);
+    let (start, end) = text.rsplit_once("</svg>").unwrap_or((&text, "\n"));
+    Ok(format!("{start}{above}</svg>{end}"))
 }
 
 /// Draws a PNG of this size in CSS pixels.
@@ -106,6 +116,8 @@ fn on_grid((x, y): (f64, f64), grid: f64) -> (i32, i32) {
 struct SvgSurface<'a> {
     backend: SVGBackend<'a>,
     title: &'a str,
+    texts: Texts,
+    pictures: Pictures,
 }
 
 impl Surface for SvgSurface<'_> {
@@ -129,26 +141,27 @@ impl Surface for SvgSurface<'_> {
             .map_err(|error| failed(self.title, error))
     }
 
-    fn text(&mut self, text: &str, at: (f64, f64), anchor: Anchor, style: TextStyle) -> Result<()> {
-        let horizontal = match anchor {
-            Anchor::Start => HPos::Left,
-            Anchor::Middle | Anchor::Upwards => HPos::Center,
-            Anchor::End => HPos::Right,
-        };
-        let weight = match style.weight {
-            Weight::Regular => FontStyle::Normal,
-            Weight::SemiBold => FontStyle::Bold,
-        };
-        // plotters divides a font's size by 1.24 to get its em square.
-        let mut font = (FAMILY, style.size * SVG_GRID * 1.24).into_font().style(weight);
-        if anchor == Anchor::Upwards {
-            font = font.transform(FontTransform::Rotate270);
-        }
-        let [red, green, blue] = style.color;
-        let style = font.color(&RGBColor(red, green, blue)).pos(Pos::new(horizontal, VPos::Center));
+    fn polygon(&mut self, corners: &[(f64, f64)], color: Color, opacity: f64) -> Result<()> {
+        let corners: Vec<_> = corners.iter().map(|&corner| on_grid(corner, SVG_GRID)).collect();
         self.backend
-            .draw_text(text, &style, on_grid(at, SVG_GRID))
+            .fill_polygon(corners, &shape(color, opacity, 1.0, true))
             .map_err(|error| failed(self.title, error))
+    }
+
+    fn disc(&mut self, center: (f64, f64), radius: f64, color: Color, opacity: f64) -> Result<()> {
+        let radius = (radius * SVG_GRID).round() as u32;
+        self.backend
+            .draw_circle(on_grid(center, SVG_GRID), radius, &shape(color, opacity, 1.0, true), true)
+            .map_err(|error| failed(self.title, error))
+    }
+
+    fn picture(&mut self, picture: &RgbImage, corners: [(f64, f64); 2]) -> Result<()> {
+        self.pictures.push(picture, corners)
+    }
+
+    fn text(&mut self, text: &str, at: (f64, f64), anchor: Anchor, style: TextStyle) -> Result<()> {
+        self.texts.push(text, at, anchor, style);
+        Ok(())
     }
 }
 
@@ -198,6 +211,31 @@ impl Surface for PngSurface<'_> {
         self.backend()
             .draw_rect(a, b, &shape(color, 1.0, 1.0, true), true)
             .map_err(|error| failed(title, error))
+    }
+
+    fn polygon(&mut self, corners: &[(f64, f64)], color: Color, opacity: f64) -> Result<()> {
+        let title = self.title;
+        let corners: Vec<_> = corners.iter().map(|&corner| on_grid(corner, PNG_GRID)).collect();
+        self.backend()
+            .fill_polygon(corners, &shape(color, opacity, 1.0, true))
+            .map_err(|error| failed(title, error))
+    }
+
+    fn disc(&mut self, center: (f64, f64), radius: f64, color: Color, opacity: f64) -> Result<()> {
+        let title = self.title;
+        let radius = (radius * PNG_GRID).round() as u32;
+        self.backend()
+            .draw_circle(on_grid(center, PNG_GRID), radius, &shape(color, opacity, 1.0, true), true)
+            .map_err(|error| failed(title, error))
+    }
+
+    fn picture(&mut self, picture: &RgbImage, [a, b]: [(f64, f64); 2]) -> Result<()> {
+        let (a, b) = (on_grid(a, PNG_GRID), on_grid(b, PNG_GRID));
+        let (left, top) = (a.0.min(b.0), a.1.min(b.1));
+        let (columns, rows) = (a.0.abs_diff(b.0).max(1), a.1.abs_diff(b.1).max(1));
+        let fitted = imageops::resize(picture, columns, rows, FilterType::Triangle);
+        imageops::replace(&mut self.picture, &fitted, i64::from(left), i64::from(top));
+        Ok(())
     }
 
     fn text(&mut self, text: &str, at: (f64, f64), anchor: Anchor, style: TextStyle) -> Result<()> {

@@ -1,5 +1,9 @@
 //! The page around the contents.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
 use super::Report;
 use crate::error::Result;
 
@@ -8,19 +12,26 @@ const STYLE: &str = include_str!("template/report.css");
 const SCRIPT: &str = include_str!("template/report.js");
 
 pub(super) fn page(report: &Report) -> Result<String> {
-    Ok(filled(
-        PAGE,
-        &[
-            ("title", escape_html(&report.title)),
-            ("style", STYLE.to_owned()),
-            ("script", SCRIPT.to_owned()),
-            ("facts", facts(&report.facts)),
-            ("tables", section("Results", &tables(report))),
-            ("plots", section("Plots", &plots(report))),
-            ("gallery", super::gallery::section(&report.gallery)?),
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ],
-    ))
+    let mut values = vec![
+        ("title", escape_html(&report.title)),
+        ("style", STYLE.to_owned()),
+        ("style_hash", hash(STYLE)),
+        ("script", SCRIPT.to_owned()),
+        ("script_hash", hash(SCRIPT)),
+        ("facts", facts(&report.facts)),
+        ("tables", section("Results", &tables(report))),
+        ("plots", section("Plots", &plots(report))),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let rest: usize = PAGE.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>();
+    let room = report.size_limit.saturating_sub(rest);
+    values.push(("gallery", super::gallery::section(&report.gallery, room)?));
+    Ok(filled(PAGE, &values))
+}
+
+/// The source expression by which the page's policy allows this one script or style.
+fn hash(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
 }
 
 /// Text in which nothing is markup, inside elements and quoted attributes alike.
@@ -106,6 +117,10 @@ mod tests {
         );
         assert_eq!(html.matches("{{").count(), 3, "title twice, fact once");
         assert_eq!(html.matches("<script>").count(), 1);
+        // The policy names the script by its hash, so that no other one would run.
+        let policy = format!("script-src '{}'", hash(SCRIPT));
+        assert!(html.contains(&policy) && !html.contains("unsafe-inline"), "{html}");
+        assert!(!html.contains(" style=\"") && !html.contains(" onclick"));
     }
 
     #[test]
