@@ -149,7 +149,10 @@ fn optional_parts_are_exact_identities_at_the_start() {
     ] {
         let output =
             model(&config, Initialisation::Release).forward(&x, Mode::Evaluate).unwrap().output;
-        assert_eq!(distance(&output, &plain), 0.0, "{config:?}");
+        // With `wiring` the features are made, without it they are composed into the heads' weights:
+        // the same sums in another order.
+        let bound = if config.fixes.contains(Fix::Wiring) { 1e-14 } else { 0.0 };
+        assert!(distance(&output, &plain) <= bound, "{config:?}");
     }
 }
 

@@ -7,11 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor, backprop::GradStore, bail};
+use candle_core::{
+    CpuStorage, InplaceOp2, InplaceOp3, Layout, Storage, Tensor, backprop::GradStore, bail,
+};
 use deeplpf_core::{Parameters, ops::Element};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+
+/// Numbers updated per task: enough to be worth a task.
+const CHUNK: usize = 1 << 14;
 
 /// The release's settings by default.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,6 +108,21 @@ impl Adam {
     }
 }
 
+/// The first entry of `tensor` that is not a finite number.
+pub(crate) fn first_not_finite(tensor: &Tensor) -> Result<Option<f64>> {
+    fn find<T: Element>(values: &[T]) -> Option<f64> {
+        let infinite = |chunk: &[T]| chunk.iter().map(|v| v.wide()).find(|v| !v.is_finite());
+        values.par_chunks(CHUNK).find_map_first(infinite)
+    }
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    Ok(match &*storage {
+        Storage::Cpu(storage @ CpuStorage::F64(_)) => find::<f64>(values(storage, layout)?),
+        Storage::Cpu(storage) => find::<f32>(values(storage, layout)?),
+        _ => return Err(candle_core::Error::Msg("the optimiser runs on the CPU".into()).into()),
+    })
+}
+
 fn values<'a, T: Element>(
     storage: &'a CpuStorage,
     layout: &Layout,
@@ -131,10 +152,15 @@ struct Decay {
 impl Decay {
     fn run<T: Element>(&self, moment: &mut [T], gradient: &[T]) {
         let (keep, take) = (T::of(self.rate), T::of(1.0 - self.rate));
-        for (m, &g) in moment.iter_mut().zip(gradient) {
-            let g = if self.square { g * g } else { g };
-            *m = keep * *m + take * g;
-        }
+        let square = self.square;
+        moment.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(
+            |(moment, gradient)| {
+                for (m, &g) in moment.iter_mut().zip(gradient) {
+                    let g = if square { g * g } else { g };
+                    *m = keep * *m + take * g;
+                }
+            },
+        );
     }
 }
 
@@ -169,9 +195,14 @@ impl Update {
     fn run<T: Element>(&self, parameter: &mut [T], first: &[T], second: &[T]) {
         let (step_size, scale, epsilon) =
             (T::of(self.step_size), T::of(self.second_scale), T::of(self.epsilon));
-        for ((p, &m), &v) in parameter.iter_mut().zip(first).zip(second) {
-            *p -= step_size * (m / (v.sqrt() / scale + epsilon));
-        }
+        parameter
+            .par_chunks_mut(CHUNK)
+            .zip(first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK)))
+            .for_each(|(parameter, (first, second))| {
+                for ((p, &m), &v) in parameter.iter_mut().zip(first).zip(second) {
+                    *p -= step_size * (m / (v.sqrt() / scale + epsilon));
+                }
+            });
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::DType;
 use deeplpf_core::{CoreError, LossConfig, Mode, Model, loss};
 
-use crate::{Adam, Batch, Result, TrainError};
+use crate::{Adam, Batch, Result, TrainError, adam::first_not_finite};
 
 /// Weight of the mean gate in the loss of a model with gates: the documented penalty that keeps
 /// filters closed unless they help.
@@ -71,10 +71,8 @@ impl Trainer {
         let gradients = total.backward()?;
         for (name, parameter) in self.model.parameters().iter() {
             if let Some(gradient) = gradients.get(parameter) {
-                // A sum is finite only if all its terms are; overflow in f64 cannot happen.
-                let sum = gradient.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-                if !sum.is_finite() {
-                    return Err(not_finite(format!("gradient of {name}"), sum));
+                if let Some(value) = first_not_finite(gradient)? {
+                    return Err(not_finite(format!("gradient of {name}"), value));
                 }
             }
         }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{
     Mode,
-    layers::{Convolution, Linear, STRIDED_LEAKY},
+    layers::{Convolution, Linear, REFLECT_LINEAR, STRIDED_LEAKY},
     unet::{Backbone, BackboneOutput},
 };
 use crate::{
@@ -14,13 +14,26 @@ use crate::{
     random::{Generator, Purpose},
 };
 
-/// The part of the heads' input they share, resized once: the features (and the encoder
-/// projections of the fix `wiring`). Resizing is done per channel, so it commutes with the
-/// concatenation the release does before it.
+/// What all heads see, at the heads' size.
+///
+/// The release resizes 61 features and an image. Both Y1 and the features are one 3x3 convolution
+/// of the U-Net's image, so they are linear in its resized patches, and a head's first convolution
+/// of them is a convolution of the 28 patch channels with the product of the two layers' weights.
+/// The features themselves are made only for the fix `wiring`, which adds to them.
 pub(super) struct HeadInput {
-    features: Tensor,
-    wired: Option<Tensor>,
+    patches: Tensor,
+    /// (features, 28).
+    weights: Tensor,
+    /// Y1, the features and what `wiring` adds: (N, features, size, size) each.
+    wired: Option<[Tensor; 2]>,
     size: usize,
+}
+
+/// What one head sees beside the features.
+pub(super) struct HeadView<'a> {
+    input: &'a HeadInput,
+    /// The resized image; `None` for Y1.
+    image: Option<Tensor>,
 }
 
 impl HeadInput {
@@ -31,23 +44,70 @@ impl HeadInput {
         mode: Mode,
     ) -> Result<Self> {
         let size = config.head_size;
-        let wired = backbone.wired(out, size, mode)?;
-        Ok(Self {
-            features: bilinear_resize(&backbone.features(out, mode)?, size, size)?,
-            wired,
-            size,
-        })
+        let patches = backbone.patches(out, size)?;
+        let weights = backbone.feature_weights(mode)?;
+        let wired = match backbone.wired(out, size, mode)? {
+            None => None,
+            Some(wired) => {
+                let pointwise = weights.unsqueeze(2)?.unsqueeze(3)?;
+                let none = Tensor::zeros(weights.dim(0)?, weights.dtype(), weights.device())?;
+                Some([REFLECT_LINEAR.apply(&patches, &pointwise, &none)?, wired])
+            }
+        };
+        Ok(Self { patches, weights, wired, size })
     }
 
-    /// The input of one head: (N, features, size, size).
-    pub fn with_image(&self, image: &Tensor) -> Result<Tensor> {
-        let image = bilinear_resize(image, self.size, self.size)?;
-        let input = Tensor::cat(&[&self.features, &image], 1)?;
-        Ok(match &self.wired {
-            Some(wired) => (input + wired)?,
-            None => input,
-        })
+    /// With Y1.
+    pub fn with_backbone_image(&self) -> HeadView<'_> {
+        HeadView { input: self, image: None }
     }
+
+    /// With another image (N, 3, H, W).
+    pub fn with_image(&self, image: &Tensor) -> Result<HeadView<'_>> {
+        let image = bilinear_resize(image, self.size, self.size)?;
+        Ok(HeadView { input: self, image: Some(image) })
+    }
+}
+
+impl HeadView<'_> {
+    /// A head's first layer.
+    fn convolve(&self, layer: &Convolution, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (mode.of(&layer.weight), mode.of(&layer.bias));
+        let channels = self.input.weights.dim(0)?;
+        if let Some([features, wired]) = &self.input.wired {
+            let image = match &self.image {
+                Some(image) => image.clone(),
+                None => features.narrow(1, 0, 3)?,
+            };
+            let input = Tensor::cat(&[&features.narrow(1, 3, channels - 3)?, &image], 1)?;
+            return Ok(layer.kind.apply(&(input + wired)?, &weight, &bias)?);
+        }
+        // The head reads the features first and the image last.
+        let rows = |first, count| self.input.weights.narrow(0, first, count);
+        let patches = &self.input.patches;
+        match &self.image {
+            None => {
+                let rows = Tensor::cat(&[rows(3, channels - 3)?, rows(0, 3)?], 0)?;
+                Ok(layer.kind.apply(patches, &compose(&weight, &rows)?, &bias)?)
+            }
+            Some(image) => {
+                let features = weight.narrow(1, 0, channels - 3)?;
+                let composed = compose(&features, &rows(3, channels - 3)?)?;
+                let weight = Tensor::cat(&[composed, weight.narrow(1, channels - 3, 3)?], 1)?;
+                Ok(layer.kind.apply_pair((patches, image), &weight, &bias)?)
+            }
+        }
+    }
+}
+
+/// Weights (O, C, K, K) of a convolution after the pointwise product with `rows` (C, D):
+/// (O, D, K, K), sum over c of weight[o, c, i, j] rows[c, d].
+fn compose(weight: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    let (outputs, channels, kernel, _) = weight.dims4()?;
+    let flat = weight.permute((0, 2, 3, 1))?.contiguous()?;
+    let product = flat.reshape((outputs * kernel * kernel, channels))?.matmul(rows)?;
+    let product = product.reshape((outputs, kernel, kernel, rows.dim(1)?))?;
+    Ok(product.permute((0, 3, 1, 2))?.contiguous()?)
 }
 
 /// Four strided convolutions with pooling between them, a global mean, dropout and a linear layer.
@@ -92,11 +152,11 @@ impl Head {
     /// the heads' dropout masks apart.
     pub fn forward(
         &self,
-        input: &Tensor,
+        input: &HeadView<'_>,
         mode: Mode,
         stream: u64,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let mut x = self.convolutions[0].forward(input, mode)?;
+        let mut x = input.convolve(&self.convolutions[0], mode)?;
         for convolution in &self.convolutions[1..] {
             x = convolution.forward(&max_pool2(&x)?, mode)?;
         }

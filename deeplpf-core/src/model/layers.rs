@@ -19,7 +19,7 @@ pub(super) fn set_zero(variable: &Var) -> Result<()> {
 pub(super) struct Convolution {
     pub weight: Var,
     pub bias: Var,
-    kind: Conv2d,
+    pub kind: Conv2d,
 }
 
 impl Convolution {
@@ -87,6 +87,13 @@ impl Double {
 
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         self.conv2.forward(&self.conv1.forward(x, mode)?, mode)
+    }
+
+    /// Of `coarse`, upsampled by two, beside `skip`.
+    pub fn forward_joint(&self, coarse: &Tensor, skip: &Tensor, mode: Mode) -> Result<Tensor> {
+        let Convolution { weight, bias, kind } = &self.conv1;
+        let joint = kind.apply_upsampled((coarse, skip), &mode.of(weight), &mode.of(bias))?;
+        self.conv2.forward(&joint, mode)
     }
 }
 

@@ -221,7 +221,7 @@ impl Model {
         if self.heads().next().is_some() {
             let input = HeadInput::new(&self.config, &out, &self.backbone, mode)?;
             if let Some(head) = &self.colour {
-                let numbers = head.forward(&input.with_image(&out.image)?, mode, 3)?.0;
+                let numbers = head.forward(&input.with_backbone_image(), mode, 3)?.0;
                 filter_input = colour_stage(&out.image, &numbers)?;
                 colour = Some(numbers);
             }
@@ -238,7 +238,11 @@ impl Model {
         let mut parts: Vec<Tensor> = Vec::new();
         let mut gates: Vec<Tensor> = Vec::new();
         if let Some(head) = &self.polynomial {
-            parts.push(finite(head.forward(&input.with_image(image)?, mode, 0)?.0)?);
+            let view = match self.colour {
+                None => input.with_backbone_image(),
+                Some(_) => input.with_image(image)?,
+            };
+            parts.push(finite(head.forward(&view, mode, 0)?.0)?);
         }
         if local.iter().any(|(head, _)| head.is_some()) {
             let rest = (image.dim(0)?, stack.raw_len() - stack.polynomial_range().len());

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Fix, ModelConfig, Result,
-    ops::{max_pool::max_pool2, resize::bilinear_resize, upsample::upsample_concat},
+    ops::{max_pool::max_pool2, patches::resized_patches, resize::bilinear_resize},
     parameters::Builder,
 };
 
@@ -99,17 +99,23 @@ impl Backbone {
             // The release upsamples first; a 1x1 convolution commutes with copying pixels, and
             // the zero border is added after both.
             let projected = projection.forward(&level, mode)?;
-            level = up.forward(&upsample_concat(&projected, &skip)?, mode)?;
+            level = up.forward_joint(&projected, &skip, mode)?;
         }
         let residual = (self.last.forward(&level, mode)? + x)?;
         let image = self.final_conv.forward_outputs(&residual, 0..3, mode)?;
         Ok(BackboneOutput { image, residual, encoder })
     }
 
-    /// F: (N, features - 3, H, W), the largest tensor of the network, made only where it is needed.
-    pub fn features(&self, out: &BackboneOutput, mode: Mode) -> Result<Tensor> {
-        let features = self.final_conv.weight.dim(0)?;
-        self.final_conv.forward_outputs(&out.residual, 3..features, mode)
+    /// The 3x3 patches of the U-Net's image at `size` x `size` and a channel of ones: (N, 28, size,
+    /// size). Y1 and the features, resized, are [`Backbone::feature_weights`] times them.
+    pub fn patches(&self, out: &BackboneOutput, size: usize) -> Result<Tensor> {
+        Ok(resized_patches(&out.residual, size, size)?)
+    }
+
+    /// The final convolution as a matrix, bias last: (features, 28), rows 0..3 for Y1.
+    pub fn feature_weights(&self, mode: Mode) -> Result<Tensor> {
+        let (weight, bias) = (mode.of(&self.final_conv.weight), mode.of(&self.final_conv.bias));
+        Ok(Tensor::cat(&[&weight.flatten_from(1)?, &bias.unsqueeze(1)?], 1)?)
     }
 
     /// Sum of the encoder's projections, resized to `size` and times the gate: (N, features, size,

@@ -5,7 +5,10 @@ pub mod colour_stage;
 pub mod conv;
 pub mod filter_stack;
 pub mod max_pool;
+pub mod patches;
 pub mod resize;
+mod scratch;
+pub(crate) mod simd;
 pub mod upsample;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, WithDType, bail};

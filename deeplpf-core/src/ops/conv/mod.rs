@@ -2,13 +2,30 @@
 //!
 //! out = act(W * pad(x) + b), cross-correlation as in PyTorch. The gradient through the activation
 //! is taken from the sign of the output (the slope is positive, so the sign survives).
+//!
+//! Nothing is unfolded: blocks of rows are copied once, with their border, into scratch memory that
+//! fits the second-level cache, and the inner loops ([`kernels`]) read it shifted by the taps.
+//! Blocks depend on shapes only and partial sums are added in a fixed order, so the result does not
+//! depend on the number of threads.
 
-mod cpu;
-mod matmul;
+mod block;
+mod forward;
+mod input_gradient;
+mod joint;
+mod kernels;
+mod packing;
+mod planes;
+mod weight_gradient;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::{Element, by_dtype, by_element, elements, produced, with_elements};
+use super::{
+    Element, by_dtype, by_element, elements, produced,
+    simd::{Lanes, Level},
+    with_elements,
+};
+use joint::Joint;
+use planes::{Part, Planes};
 
 /// LeakyReLU slope of the release, everywhere.
 pub const LEAKY_SLOPE: f64 = 0.01;
@@ -63,10 +80,55 @@ impl Conv2d {
         x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, *self)
     }
 
-    fn geometry(&self, x: &Shape, weight: &Shape, bias: &Shape) -> Result<Geometry> {
-        let (batch, channels_in, height, width) = x.dims4()?;
-        let (channels_out, weight_in, kernel, kernel_w) = weight.dims4()?;
-        if weight_in != channels_in || kernel != kernel_w || bias.dims() != [channels_out] {
+    /// The same for x = [`coarse` with every pixel doubled in both directions, `skip`]: the joint of
+    /// a U-Net's two arms, without making x.
+    ///
+    /// coarse: (N, C, h, w), skip: (N, D, H, W), H in {2h, 2h + 1}, W in {2w, 2w + 1}, weight:
+    /// (O, C + D, K, K). Where the skip is one pixel larger, the doubled image gets a row of zeros at
+    /// the bottom and a column of zeros at the left, as in the release.
+    pub fn apply_upsampled(
+        &self,
+        (coarse, skip): (&Tensor, &Tensor),
+        weight: &Tensor,
+        bias: &Tensor,
+    ) -> Result<Tensor> {
+        self.apply_joint((coarse, skip), weight, bias, true)
+    }
+
+    /// The same for x = [`first`, `second`], without making x.
+    ///
+    /// first: (N, C, H, W), second: (N, D, H, W), weight: (O, C + D, K, K).
+    pub fn apply_pair(
+        &self,
+        (first, second): (&Tensor, &Tensor),
+        weight: &Tensor,
+        bias: &Tensor,
+    ) -> Result<Tensor> {
+        self.apply_joint((first, second), weight, bias, false)
+    }
+
+    fn apply_joint(
+        &self,
+        (first, second): (&Tensor, &Tensor),
+        weight: &Tensor,
+        bias: &Tensor,
+        doubled: bool,
+    ) -> Result<Tensor> {
+        let (outputs, inputs, kernel, _) = weight.dims4()?;
+        // An operation has three arguments at most: the bias becomes the weights' last column.
+        let columns = weight.reshape((outputs, inputs * kernel * kernel))?;
+        let parameters = Tensor::cat(&[&columns, &bias.reshape((outputs, 1))?], 1)?;
+        let joint = Joint { conv: *self, kernel, doubled };
+        first.contiguous()?.apply_op3(&second.contiguous()?, &parameters, joint)
+    }
+
+    fn geometry(&self, x: &[usize], weight: &[usize], bias: &[usize]) -> Result<Geometry> {
+        let (&[batch, channels_in, height, width], &[channels_out, weight_in, kernel, kernel_w]) =
+            (x, weight)
+        else {
+            bail!("convolution of {x:?} with weight {weight:?}");
+        };
+        if weight_in != channels_in || kernel != kernel_w || bias != [channels_out] {
             bail!("convolution of {x:?} with weight {weight:?} and bias {bias:?}");
         }
         if kernel != 1 && kernel != 3 {
@@ -78,7 +140,7 @@ impl Conv2d {
         if kernel == 3 && self.padding == Padding::Reflect && (height < 2 || width < 2) {
             bail!("reflection padding needs at least 2x2 pixels, got {height}x{width}");
         }
-        Ok(Geometry {
+        let geometry = Geometry {
             conv: *self,
             batch,
             channels_in,
@@ -88,45 +150,123 @@ impl Conv2d {
             width,
             height_out: (height - 1) / self.stride + 1,
             width_out: (width - 1) / self.stride + 1,
+        };
+        // Positions inside a block of a few rows are 32-bit.
+        let row = geometry.block_row().max(channels_out * (width + 2 * block::LANES));
+        if row.saturating_mul(16) > u32::MAX as usize {
+            bail!("convolution of {x:?}: rows are too long");
+        }
+        Ok(geometry)
+    }
+}
+
+impl Geometry {
+    fn pad(&self) -> usize {
+        self.kernel / 2
+    }
+
+    fn plane_out(&self) -> usize {
+        self.height_out * self.width_out
+    }
+}
+
+/// The gradient to the sum before the activation, made row by row.
+struct OutputGradient<'a, T> {
+    /// (N, O, H', W').
+    values: &'a [T],
+    /// The convolution's output, where an activation followed.
+    activated: Option<&'a [T]>,
+    geometry: &'a Geometry,
+}
+
+impl<T: Element> OutputGradient<'_, T> {
+    /// Writes row `y` of an output channel of an image.
+    fn copy_row(&self, (image, channel): (usize, usize), y: usize, to: &mut [T]) {
+        let g = self.geometry;
+        let start = ((image * g.channels_out + channel) * g.height_out + y) * g.width_out;
+        let row = &self.values[start..start + g.width_out];
+        match self.activated {
+            None => to.copy_from_slice(row),
+            Some(activated) => {
+                let slope = T::of(LEAKY_SLOPE);
+                let activated = &activated[start..start + g.width_out];
+                for ((to, &gradient), &value) in to.iter_mut().zip(row).zip(activated) {
+                    *to = if value > T::zero() { gradient } else { gradient * slope };
+                }
+            }
+        }
+    }
+}
+
+/// Gradients of one convolution; `None` where not wanted.
+struct Gradients<T> {
+    /// One for each part of the input.
+    parts: Option<Vec<Vec<T>>>,
+    /// Of weight and bias.
+    parameters: Option<(Vec<T>, Vec<T>)>,
+}
+
+impl<T: Lanes> Gradients<T> {
+    /// Of sum(out * grad_out), to the parts (`wanted.0`) and the parameters (`wanted.1`).
+    fn new(
+        g: &Geometry,
+        wanted: (bool, bool),
+        planes: &Planes<'_, T>,
+        weight: &[T],
+        (out, grad_out): (&Tensor, &Tensor),
+    ) -> Result<Self> {
+        let level = Level::chosen()?;
+        with_elements::<T, _>(out, |out| {
+            with_elements::<T, _>(grad_out, |values| {
+                let activated = (g.conv.activation == Activation::LeakyRelu).then_some(out);
+                let gradient = OutputGradient { values, activated, geometry: g };
+                let parameters =
+                    wanted.1.then(|| weight_gradient::weight_gradient(level, g, planes, &gradient));
+                let parts = wanted
+                    .0
+                    .then(|| input_gradient::input_gradient(level, g, planes, weight, &gradient));
+                Ok(Self { parts, parameters })
+            })
         })
     }
 }
 
-fn forward<T: Element>(
-    geometry: &Geometry,
+fn single<'a, T>(g: &Geometry, values: &'a [T]) -> Planes<'a, T> {
+    let part = Part { values, channels: g.channels_in, doubled: false };
+    Planes { parts: vec![part], height: g.height, width: g.width }
+}
+
+fn forward<T: Lanes>(
+    g: &Geometry,
     (s1, l1): (&CpuStorage, &Layout),
     (s2, l2): (&CpuStorage, &Layout),
     (s3, l3): (&CpuStorage, &Layout),
 ) -> Result<(CpuStorage, Shape)> {
     let (x, weight, bias) =
         (elements::<T>(s1, l1)?, elements::<T>(s2, l2)?, elements::<T>(s3, l3)?);
-    let out = cpu::forward(geometry, x, weight, bias);
-    let shape = (geometry.batch, geometry.channels_out, geometry.height_out, geometry.width_out);
-    produced(out, shape)
+    let out = forward::forward(Level::chosen()?, g, &single(g, x), weight, bias);
+    produced(out, (g.batch, g.channels_out, g.height_out, g.width_out))
 }
 
-fn backward<T: Element>(
-    geometry: &Geometry,
+fn backward<T: Lanes>(
+    g: &Geometry,
     [x, weight, bias, out, grad_out]: [&Tensor; 5],
 ) -> Result<[Option<Tensor>; 3]> {
-    let wanted = cpu::Wanted { image: x.track_op(), weight: weight.track_op() || bias.track_op() };
+    let wanted = (x.track_op(), weight.track_op() || bias.track_op());
     let gradients = with_elements::<T, _>(x, |x| {
         with_elements::<T, _>(weight, |weight| {
-            with_elements::<T, _>(out, |out| {
-                with_elements::<T, _>(grad_out, |grad_out| {
-                    Ok(cpu::backward(geometry, wanted, x, weight, out, grad_out))
-                })
-            })
+            Gradients::new(g, wanted, &single(g, x), weight, (out, grad_out))
         })
     })?;
-    let tensor = |values: Option<Vec<T>>, like: &Tensor| {
-        values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
-    };
-    Ok([
-        tensor(gradients.image, x)?,
-        tensor(gradients.weight, weight)?,
-        tensor(gradients.bias, bias)?,
-    ])
+    let mut results = [None, None, None];
+    if let Some(values) = gradients.parts.and_then(|mut parts| parts.pop()) {
+        results[0] = Some(Tensor::from_vec(values, x.shape(), x.device())?);
+    }
+    if let Some((grad_weight, grad_bias)) = gradients.parameters {
+        results[1] = Some(Tensor::from_vec(grad_weight, weight.shape(), weight.device())?);
+        results[2] = Some(Tensor::from_vec(grad_bias, bias.shape(), bias.device())?);
+    }
+    Ok(results)
 }
 
 impl CustomOp3 for Conv2d {
@@ -143,7 +283,7 @@ impl CustomOp3 for Conv2d {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = self.geometry(l1.shape(), l2.shape(), l3.shape())?;
+        let geometry = self.geometry(l1.dims(), l2.dims(), l3.dims())?;
         by_element!(s1, forward(&geometry, (s1, l1), (s2, l2), (s3, l3)))
     }
 
@@ -155,7 +295,7 @@ impl CustomOp3 for Conv2d {
         out: &Tensor,
         grad_out: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let geometry = self.geometry(x.shape(), weight.shape(), bias.shape())?;
+        let geometry = self.geometry(x.dims(), weight.dims(), bias.dims())?;
         let [x, weight, bias] =
             by_dtype!(x, backward(&geometry, [x, weight, bias, out, grad_out]))?;
         Ok((x, weight, bias))
