@@ -75,6 +75,23 @@ pub enum Error {
         requirement: &'static str,
     },
 
+    /// `DEEPLPF_SIMD` names no instruction set.
+    #[error(
+        "DEEPLPF_SIMD is `{name}`, which is no instruction set; it may be portable, avx2, avx512, \
+         neon or wasm-simd128, or not set"
+    )]
+    UnknownInstructions {
+        /// The value found.
+        name: String,
+    },
+
+    /// An instruction set was asked for that this machine, or the program as built, does not have.
+    #[error("this machine does not have the instruction set {set}; `portable` works everywhere")]
+    NoSuchInstructions {
+        /// What was asked for.
+        set: crate::Instructions,
+    },
+
     /// An array is not 3 x H x W with H, W >= 1.
     #[error("the {what} has shape {found:?}, expected [3, height, width] with both at least 1")]
     NotRgb {

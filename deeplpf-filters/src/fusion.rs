@@ -3,174 +3,149 @@
 //!
 //! Derivation of every gradient: `docs/src/math/fusion.md`.
 
-use crate::real::{clamp, clamp_gate};
-use crate::tile::{TILE, Tile};
+use pulp::Simd;
+
+use crate::real::clamp;
+use crate::simd::Wide;
 use crate::{Dialect, Real, StackConfig};
 
 /// The fusion rule of a configuration.
-pub(crate) struct Fusion<T> {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fusion {
     /// Whether any filter is on; without one only the image's limits act.
-    filters: bool,
-    graduated: bool,
-    elliptical: bool,
-    /// Added to the sum of the maps: -1 where the maps add as departures from one.
-    offset: T,
+    pub(crate) filters: bool,
+    /// Added to the sum of the maps, of which one that is off is zero: -1 where the maps add as
+    /// departures from one.
+    offset: f64,
     /// Limits of Y2, Y3 and Y; infinite in the paper dialect.
-    image: [T; 2],
+    image: [f64; 2],
     /// Limits of each map and of S; infinite in the paper dialect.
-    map: [T; 2],
+    map: [f64; 2],
 }
 
-/// What the fusion makes of one pixel; the unlimited values decide the gradient's gates.
-struct Pixel<T> {
-    y2: T,
-    sum: T,
-    s: T,
-    product: T,
-    total: T,
-    out: T,
-}
-
-/// One channel of a tile on its way in: Y1 and what the filters computed, none of it limited yet.
-#[derive(Clone, Copy)]
-pub(crate) struct Ingredients<'a, T> {
-    pub(crate) y1: &'a Tile<T>,
-    /// The polynomial's result.
-    pub(crate) polynomial: &'a Tile<T>,
-    /// Product of the graduated masks.
-    pub(crate) graduated: &'a Tile<T>,
-    /// Product of the elliptical masks.
-    pub(crate) elliptical: &'a Tile<T>,
-}
-
-/// One channel of a tile on its way back.
-pub(crate) struct Cotangents<'a, T> {
-    /// The part of Y1 that does not pass through the polynomial.
-    pub(crate) y1: &'a mut Tile<T>,
-    pub(crate) polynomial: &'a mut Tile<T>,
-    pub(crate) graduated: &'a mut Tile<T>,
-    pub(crate) elliptical: &'a mut Tile<T>,
-}
-
-impl<T: Real> Fusion<T> {
+impl Fusion {
     pub(crate) fn new(config: &StackConfig) -> Self {
         let (graduated, elliptical) = (config.graduated > 0, config.elliptical > 0);
-        let unlimited = [T::neg_infinity(), T::infinity()];
-        let two = T::narrow(2.0);
+        let unlimited = [f64::NEG_INFINITY, f64::INFINITY];
         let (image, map) = match config.dialect {
-            Dialect::Release => ([T::zero(), T::one()], [T::zero(), two]),
+            Dialect::Release => ([0.0, 1.0], [0.0, 2.0]),
             Dialect::Paper => (unlimited, unlimited),
         };
         let offset = if graduated && elliptical {
-            if config.fixes.fusion { -T::one() } else { T::zero() }
+            if config.fixes.fusion { -1.0 } else { 0.0 }
         } else if graduated || elliptical {
-            T::zero()
+            0.0
         } else {
             // Without local filters S = 1.
-            T::one()
+            1.0
         };
-        Self { filters: config.has_filters(), graduated, elliptical, offset, image, map }
-    }
-
-    #[inline(always)]
-    fn map(&self, product: T) -> T {
-        clamp(product, self.map[0], self.map[1])
-    }
-
-    /// S from the two products.
-    #[inline(always)]
-    fn scale(&self, graduated: T, elliptical: T) -> (T, T, T, T) {
-        let graduated = if self.graduated { self.map(graduated) } else { T::zero() };
-        let elliptical = if self.elliptical { self.map(elliptical) } else { T::zero() };
-        let sum = graduated + elliptical + self.offset;
-        (graduated, elliptical, sum, self.map(sum))
-    }
-
-    #[inline(always)]
-    fn pixel(&self, i: Ingredients<'_, T>, j: usize) -> Pixel<T> {
-        let [low, high] = self.image;
-        let y2 = clamp(i.polynomial[j], low, high);
-        let (_, _, sum, s) = self.scale(i.graduated[j], i.elliptical[j]);
-        let product = y2 * s;
-        let total = clamp(product, low, high) + i.y1[j];
-        let out = clamp(total, low, high);
-        Pixel { y2, sum, s, product, total, out }
+        Self { filters: config.has_filters(), offset, image, map }
     }
 
     /// Y2 of one pixel from the polynomial's value.
+    pub(crate) fn limit_polynomial<T: Real>(&self, unlimited: T) -> T {
+        clamp(unlimited, T::narrow(self.image[0]), T::narrow(self.image[1]))
+    }
+
+    /// The rule in registers.
     #[inline(always)]
-    pub(crate) fn limit_polynomial(&self, unlimited: T) -> T {
-        clamp(unlimited, self.image[0], self.image[1])
-    }
-
-    /// Y2, the polynomial filter's result.
-    #[inline]
-    pub(crate) fn polynomial(&self, unlimited: &Tile<T>, out: &mut Tile<T>) {
-        for j in 0..TILE {
-            out[j] = clamp(unlimited[j], self.image[0], self.image[1]);
+    pub(crate) fn kernel<T: Real, S: Simd>(&self, simd: S) -> Kernel<T, S> {
+        let splat = |value| Wide::splat(simd, T::narrow(value));
+        Kernel {
+            offset: splat(self.offset),
+            image: self.image.map(splat),
+            map: self.map.map(splat),
+            zero: splat(0.0),
         }
     }
+}
 
-    /// The way back of [`Self::polynomial`].
-    #[inline]
-    pub(crate) fn polynomial_pull_back(
-        &self,
-        unlimited: &Tile<T>,
-        cotangent: &Tile<T>,
-        d_polynomial: &mut Tile<T>,
-    ) {
-        for j in 0..TILE {
-            d_polynomial[j] = cotangent[j] * clamp_gate(unlimited[j], self.image[0], self.image[1]);
-        }
+/// The fusion rule in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel<T: Real, S: Simd> {
+    offset: Wide<T, S>,
+    image: [Wide<T, S>; 2],
+    map: [Wide<T, S>; 2],
+    zero: Wide<T, S>,
+}
+
+/// One channel of a vector on its way in: Y1 and what the filters computed, none of it limited yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Ingredients<T: Real, S: Simd> {
+    pub(crate) y1: Wide<T, S>,
+    /// The polynomial's result.
+    pub(crate) polynomial: Wide<T, S>,
+    /// Product of the graduated masks.
+    pub(crate) graduated: Wide<T, S>,
+    /// Product of the elliptical masks.
+    pub(crate) elliptical: Wide<T, S>,
+}
+
+/// What the fusion makes of a vector; the unlimited values decide the gradient's gates.
+struct Pixels<T: Real, S: Simd> {
+    y2: Wide<T, S>,
+    sum: Wide<T, S>,
+    s: Wide<T, S>,
+    product: Wide<T, S>,
+    total: Wide<T, S>,
+}
+
+impl<T: Real, S: Simd> Kernel<T, S> {
+    /// The graduated map, the elliptical map, their sum and S.
+    #[inline(always)]
+    pub(crate) fn maps(&self, graduated: Wide<T, S>, elliptical: Wide<T, S>) -> [Wide<T, S>; 4] {
+        let [low, high] = self.map;
+        let (graduated, elliptical) = (graduated.limit(low, high), elliptical.limit(low, high));
+        let sum = graduated + elliptical + self.offset;
+        [graduated, elliptical, sum, sum.limit(low, high)]
+    }
+
+    /// Y2, or Y where there is no filter.
+    #[inline(always)]
+    pub(crate) fn limit(&self, unlimited: Wide<T, S>) -> Wide<T, S> {
+        unlimited.limit(self.image[0], self.image[1])
+    }
+
+    /// The way back of [`Self::limit`].
+    #[inline(always)]
+    pub(crate) fn limit_pull_back(&self, value: Wide<T, S>, d: Wide<T, S>) -> Wide<T, S> {
+        self.gate(value, self.image, d)
+    }
+
+    /// `d` where `low <= value <= high` (PyTorch's choice at the two kinks), else zero.
+    #[inline(always)]
+    fn gate(&self, value: Wide<T, S>, [low, high]: [Wide<T, S>; 2], d: Wide<T, S>) -> Wide<T, S> {
+        value.equal(value.limit(low, high)).select(d, self.zero)
+    }
+
+    #[inline(always)]
+    fn pixels(&self, i: Ingredients<T, S>) -> Pixels<T, S> {
+        let y2 = self.limit(i.polynomial);
+        let [_, _, sum, s] = self.maps(i.graduated, i.elliptical);
+        let product = y2 * s;
+        let total = self.limit(product) + i.y1;
+        Pixels { y2, sum, s, product, total }
     }
 
     /// Y.
-    #[inline]
-    pub(crate) fn fuse(&self, ingredients: Ingredients<'_, T>, out: &mut Tile<T>) {
-        if !self.filters {
-            return self.polynomial(ingredients.y1, out);
-        }
-        for j in 0..TILE {
-            out[j] = self.pixel(ingredients, j).out;
-        }
+    #[inline(always)]
+    pub(crate) fn fuse(&self, i: Ingredients<T, S>) -> Wide<T, S> {
+        self.limit(self.pixels(i).total)
     }
 
-    /// The way back of [`Self::fuse`].
-    #[inline]
-    pub(crate) fn fuse_pull_back(
-        &self,
-        ingredients: Ingredients<'_, T>,
-        cotangent: &Tile<T>,
-        d: Cotangents<'_, T>,
-    ) {
-        let [low, high] = self.image;
-        if !self.filters {
-            self.polynomial_pull_back(ingredients.y1, cotangent, d.y1);
-            d.polynomial.fill(T::zero());
-            return;
-        }
-        for j in 0..TILE {
-            let p = self.pixel(ingredients, j);
-            let d_total = cotangent[j] * clamp_gate(p.total, low, high);
-            let d_product = d_total * clamp_gate(p.product, low, high);
-            let d_y2 = d_product * p.s;
-            let d_sum = d_product * p.y2 * clamp_gate(p.sum, self.map[0], self.map[1]);
-            d.y1[j] = d_total;
-            d.polynomial[j] = d_y2 * clamp_gate(ingredients.polynomial[j], low, high);
-            d.graduated[j] = d_sum * clamp_gate(ingredients.graduated[j], self.map[0], self.map[1]);
-            d.elliptical[j] =
-                d_sum * clamp_gate(ingredients.elliptical[j], self.map[0], self.map[1]);
-        }
-    }
-
-    /// The graduated map, the elliptical map and S, for inspection.
-    #[inline]
-    pub(crate) fn maps(&self, graduated: &Tile<T>, elliptical: &Tile<T>) -> [Tile<T>; 3] {
-        let mut maps = [[T::zero(); TILE]; 3];
-        for j in 0..TILE {
-            let (g, e, _, s) = self.scale(graduated[j], elliptical[j]);
-            (maps[0][j], maps[1][j], maps[2][j]) = (g, e, s);
-        }
-        maps
+    /// The way back of [`Self::fuse`] from the cotangent `d` of Y: to Y1 (the part that does not
+    /// pass through the polynomial), the polynomial, the graduated and the elliptical product.
+    #[inline(always)]
+    pub(crate) fn fuse_pull_back(&self, i: Ingredients<T, S>, d: Wide<T, S>) -> [Wide<T, S>; 4] {
+        let p = self.pixels(i);
+        let d_total = self.gate(p.total, self.image, d);
+        let d_product = self.gate(p.product, self.image, d_total);
+        let d_sum = self.gate(p.sum, self.map, d_product * p.y2);
+        [
+            d_total,
+            self.gate(i.polynomial, self.image, d_product * p.s),
+            self.gate(i.graduated, self.map, d_sum),
+            self.gate(i.elliptical, self.map, d_sum),
+        ]
     }
 }

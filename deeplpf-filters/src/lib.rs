@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 // Loops over pixels walk several arrays of one fixed length together: by index they read like the
 // formulas and compile to vectors.
 #![allow(clippy::needless_range_loop)]
@@ -15,6 +15,7 @@ mod params;
 mod polynomial;
 mod real;
 pub mod reference;
+mod simd;
 mod squash;
 mod stack;
 mod tile;
@@ -26,4 +27,5 @@ pub use graduated::GraduatedParams;
 pub use params::{GateParams, StackParams};
 pub use polynomial::PolynomialParams;
 pub use real::Real;
+pub use simd::Instructions;
 pub use stack::{FilterStack, GateMean, ParamGradients, ScaleMaps, Vjp};

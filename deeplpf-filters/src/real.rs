@@ -4,18 +4,14 @@ use std::fmt::{Debug, Display};
 
 use num_traits::{Float, NumAssign};
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
+use crate::stack::Passes;
 
 /// A pixel type: `f32` or `f64`.
 ///
 /// Constants of a filter and sums over pixels are always formed in `f64`; only the work per pixel
 /// is done in this type. The trait is sealed.
 pub trait Real:
-    Float + NumAssign + Default + Debug + Display + Send + Sync + sealed::Sealed + 'static
+    Float + NumAssign + Default + Debug + Display + Send + Sync + Passes + 'static
 {
     /// Whether decisions at a discontinuity (the edge of the release's ellipse) are taken again
     /// in `f64` when this type is too coarse to be sure of them.
@@ -68,10 +64,4 @@ pub(crate) fn clamp<T: Real>(value: T, low: T, high: T) -> T {
 #[inline(always)]
 pub(crate) fn clamp_gate<T: Real>(value: T, low: T, high: T) -> T {
     if value >= low && value <= high { T::one() } else { T::zero() }
-}
-
-/// Zero for a finite value and NaN for any other: without a branch, so that loops stay vectors.
-#[inline(always)]
-pub(crate) fn zero_if_finite<T: Real>(value: T) -> T {
-    value * T::zero()
 }

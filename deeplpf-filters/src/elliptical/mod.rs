@@ -9,10 +9,12 @@ pub(crate) use paper::PaperProfile;
 pub(crate) use release::{COSINE_MARGIN, DISTANCE_EPSILON, ReleaseProfile};
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
-use crate::mask::{GEOMETRY_SUMS, InstanceSums, Profile, Ramp};
+use pulp::Simd;
+
+use crate::mask::{GEOMETRY_SUMS, InstanceSums, Profile, Ramp, Visitor};
 use crate::squash::{EPSILON, squash, squash_slope};
-use crate::tile::{ColumnTile, Tile};
 use crate::{Dialect, Real, StackConfig};
 
 /// Parameters of one elliptical filter instance.
@@ -102,23 +104,26 @@ pub(crate) fn constrain_pull_back(
 }
 
 /// The profile of either dialect.
-pub(crate) enum EllipticalProfile<T> {
-    Release(ReleaseProfile<T>),
-    Paper(PaperProfile<T>),
+pub(crate) enum EllipticalProfile {
+    Release(ReleaseProfile),
+    Paper(PaperProfile),
 }
 
 /// Row constants of either dialect.
-pub(crate) enum EllipticalRow<T> {
-    Release(release::Row<T>),
-    Paper(paper::Row<T>),
+pub(crate) struct EllipticalRow {
+    x: f64,
+    /// x less the centre's.
+    dx: f64,
+    /// Columns beyond which the profile is zero.
+    span: Range<usize>,
 }
 
 /// The parts of instance `k` of `all`: its profile and the ramp of each channel.
-pub(crate) fn prepare<T: Real>(
+pub(crate) fn prepare(
     config: &StackConfig,
     all: &[EllipticalParams<f64>],
     k: usize,
-) -> (EllipticalProfile<T>, [Ramp; 3]) {
+) -> (EllipticalProfile, [Ramp; 3]) {
     let params = &all[k];
     match config.dialect {
         Dialect::Release => {
@@ -149,52 +154,49 @@ pub(crate) fn finish(
     }
 }
 
-impl<T: Real> Profile<T> for EllipticalProfile<T> {
-    type Row = EllipticalRow<T>;
+/// The columns whose y lies within `[first, last]`, and one more at either side.
+fn columns_between(first: f64, last: f64, width: usize) -> Range<usize> {
+    // A cast of a negative number or of NaN gives zero.
+    let column = |y: f64| (y * width as f64).floor() as usize;
+    let begin = column(first).saturating_sub(1).min(width);
+    begin..column(last).saturating_add(2).clamp(begin, width)
+}
 
-    fn row(&self, x: f64) -> Self::Row {
+impl<T: Real> Profile<T> for EllipticalProfile {
+    type Row = EllipticalRow;
+
+    fn row(&self, x: f64, width: usize) -> EllipticalRow {
+        let (center, reach) = match self {
+            Self::Release(profile) => (profile.center(), profile.reach(x)),
+            Self::Paper(profile) => (profile.center(), profile.reach()),
+        };
+        let dx = x - center[0];
+        // Roundings of the distances move the edge by far less than a thousandth.
+        let half = (1.001 * reach * reach - dx * dx).max(0.0).sqrt();
+        let span = if half > 0.0 {
+            columns_between(center[1] - half, center[1] + half, width)
+        } else {
+            0..0
+        };
+        EllipticalRow { x, dx, span }
+    }
+
+    fn span(&self, row: &EllipticalRow) -> Range<usize> {
+        row.span.clone()
+    }
+
+    #[inline(always)]
+    fn visit<S: Simd, V: Visitor<T, S>>(&self, simd: S, row: &EllipticalRow, visitor: V) {
         match self {
-            Self::Release(profile) => EllipticalRow::Release(profile.row(x)),
-            Self::Paper(profile) => EllipticalRow::Paper(profile.row(x)),
+            Self::Release(profile) => profile.visit(simd, row, visitor),
+            Self::Paper(profile) => visitor.visit(simd, profile.kernel(simd, row.dx)),
         }
     }
 
-    fn blue_differs(&self) -> bool {
-        matches!(self, Self::Release(profile) if profile.blue_differs())
-    }
-
-    fn evaluate(
-        &self,
-        row: &Self::Row,
-        columns: ColumnTile<'_, T>,
-        profile: &mut Tile<T>,
-        blue: &mut Tile<T>,
-    ) {
-        match (self, row) {
-            (Self::Release(p), EllipticalRow::Release(row)) => {
-                p.evaluate(row, columns, profile, blue);
-            }
-            (Self::Paper(p), EllipticalRow::Paper(row)) => p.evaluate(row, columns, profile),
-            _ => unreachable!("a row is made by its own profile"),
-        }
-    }
-
-    fn pull_back(
-        &self,
-        row: &Self::Row,
-        columns: ColumnTile<'_, T>,
-        d_profile: &Tile<T>,
-        d_blue: &Tile<T>,
-        sums: &mut [f64; GEOMETRY_SUMS],
-    ) {
-        match (self, row) {
-            (Self::Release(p), EllipticalRow::Release(row)) => {
-                p.pull_back(row, columns, d_profile, d_blue, sums);
-            }
-            (Self::Paper(p), EllipticalRow::Paper(row)) => {
-                p.pull_back(row, columns, d_profile, sums);
-            }
-            _ => unreachable!("a row is made by its own profile"),
+    fn geometry(&self, row: &EllipticalRow, sums: [f64; GEOMETRY_SUMS]) -> [f64; GEOMETRY_SUMS] {
+        match self {
+            Self::Release(profile) => profile.geometry(row.dx, sums),
+            Self::Paper(_) => sums,
         }
     }
 }

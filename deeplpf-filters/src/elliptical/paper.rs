@@ -2,108 +2,137 @@
 //! A = dx cos θ + dy sin θ and B = dx sin θ - dy cos θ.
 
 use super::EllipticalParams;
+use pulp::Simd;
+
 use crate::Real;
-use crate::mask::{GEOMETRY_SUMS, InstanceSums, Ramp};
-use crate::tile::{ColumnTile, TILE, Tile, dot, sum, zero_tile};
+use crate::mask::{self, GEOMETRY_SUMS, InstanceSums, Own, Ramp};
+use crate::simd::Wide;
+use crate::tile::Point;
 
 /// The ramp of a channel: scale · profile.
 pub(super) fn ramp(scale: f64) -> Ramp {
-    Ramp { base: 0.0, gain: scale, low: f64::NEG_INFINITY, high: f64::INFINITY, tie_share: 1.0 }
+    Ramp { base: 0.0, gain: scale, low: f64::NEG_INFINITY, high: f64::INFINITY }
 }
 
 /// Gradient of the parameters.
 pub(super) fn finish(params: &EllipticalParams<f64>, sums: &InstanceSums) -> EllipticalParams<f64> {
+    // Of A/a, B/b, their squares and their product.
     let [e_a, e_b, e_aa, e_bb, e_ab, ..] = sums.geometry;
     let (sin, cos) = params.angle.sin_cos();
     let (a, b) = (params.semi_axis_a, params.semi_axis_b);
     // Cotangents of A and B, summed.
-    let (d_a, d_b) = (-2.0 * e_a / (a * a), -2.0 * e_b / (b * b));
+    let (d_a, d_b) = (-2.0 * e_a / a, -2.0 * e_b / b);
     EllipticalParams {
         center_x: -(d_a * cos + d_b * sin),
         center_y: -(d_a * sin - d_b * cos),
-        semi_axis_a: 2.0 * e_aa / (a * a * a),
-        semi_axis_b: 2.0 * e_bb / (b * b * b),
-        angle: 2.0 * e_ab * (1.0 / (a * a) - 1.0 / (b * b)),
+        semi_axis_a: 2.0 * e_aa / a,
+        semi_axis_b: 2.0 * e_bb / b,
+        angle: 2.0 * e_ab * (b / a - a / b),
         scale: sums.gain,
     }
 }
 
 /// Everything of the profile that does not depend on the pixel.
-pub(crate) struct PaperProfile<T> {
-    center_x: f64,
-    center_y: T,
-    cos: T,
-    sin: T,
-    /// 1/a² and 1/b²
-    inverse_a2: T,
-    inverse_b2: T,
+pub(crate) struct PaperProfile {
+    params: EllipticalParams<f64>,
+    sin: f64,
+    cos: f64,
 }
 
-/// Constants of a row.
-pub(crate) struct Row<T> {
-    dx_cos: T,
-    dx_sin: T,
-}
-
-impl<T: Real> PaperProfile<T> {
-    pub(crate) fn new(params: &EllipticalParams<f64>) -> Self {
+impl PaperProfile {
+    pub(super) fn new(params: &EllipticalParams<f64>) -> Self {
         let (sin, cos) = params.angle.sin_cos();
-        Self {
-            center_x: params.center_x,
-            center_y: T::narrow(params.center_y),
-            cos: T::narrow(cos),
-            sin: T::narrow(sin),
-            inverse_a2: T::narrow(params.semi_axis_a.powi(-2)),
-            inverse_b2: T::narrow(params.semi_axis_b.powi(-2)),
-        }
+        Self { params: *params, sin, cos }
     }
 
-    pub(super) fn row(&self, x: f64) -> Row<T> {
-        let dx = x - self.center_x;
-        Row { dx_cos: T::narrow(dx * self.cos.wide()), dx_sin: T::narrow(dx * self.sin.wide()) }
+    pub(super) fn center(&self) -> [f64; 2] {
+        [self.params.center_x, self.params.center_y]
     }
 
-    /// A, B and the profile before its limit.
+    /// No pixel farther than this from the centre is inside.
+    pub(super) fn reach(&self) -> f64 {
+        self.params.semi_axis_a.max(self.params.semi_axis_b)
+    }
+
     #[inline(always)]
-    fn unlimited(&self, row: &Row<T>, y: T) -> (T, T, T) {
-        let dy = y - self.center_y;
-        let a = row.dx_cos + dy * self.sin;
-        let b = row.dx_sin - dy * self.cos;
-        (a, b, T::one() - (a * a * self.inverse_a2 + b * b * self.inverse_b2))
-    }
-
-    #[inline]
-    pub(super) fn evaluate(&self, row: &Row<T>, columns: ColumnTile<'_, T>, profile: &mut Tile<T>) {
-        for j in 0..TILE {
-            let (_, _, value) = self.unlimited(row, columns.y[j]);
-            profile[j] = if value < T::zero() { T::zero() } else { value };
+    pub(super) fn kernel<T: Real, S: Simd>(&self, simd: S, dx: f64) -> Kernel<T, S> {
+        let splat = |value| Wide::splat(simd, T::narrow(value));
+        let (a, b) = (self.params.semi_axis_a, self.params.semi_axis_b);
+        Kernel {
+            center_y: splat(self.params.center_y),
+            along: [splat(dx * self.cos / a), splat(self.sin / a)],
+            across: [splat(dx * self.sin / b), splat(-self.cos / b)],
+            zero: splat(0.0),
+            half: splat(0.5),
+            one: splat(1.0),
         }
     }
+}
 
-    /// Sums of the cotangent times A, B, A², B², AB.
-    #[inline]
-    pub(super) fn pull_back(
+/// The ellipse on one row.
+pub(super) struct Kernel<T: Real, S: Simd> {
+    center_y: Wide<T, S>,
+    /// A/a and B/b, of first degree in dy: the constant and the slope.
+    along: [Wide<T, S>; 2],
+    across: [Wide<T, S>; 2],
+    zero: Wide<T, S>,
+    half: Wide<T, S>,
+    one: Wide<T, S>,
+}
+
+impl<T: Real, S: Simd> Kernel<T, S> {
+    /// A/a and B/b.
+    #[inline(always)]
+    fn axes(&self, at: Point<T, S>) -> (Wide<T, S>, Wide<T, S>) {
+        let dy = at.y - self.center_y;
+        (dy.mul_add(self.along[1], self.along[0]), dy.mul_add(self.across[1], self.across[0]))
+    }
+}
+
+impl<T: Real, S: Simd> mask::Kernel<T, S> for Kernel<T, S> {
+    const LIMITED: bool = false;
+
+    /// Keeps the profile before its limit.
+    #[inline(always)]
+    fn profile(&self, at: Point<T, S>) -> Option<Own<T, S>> {
+        let (along, across) = self.axes(at);
+        let value = across.neg_mul_add(across, along.neg_mul_add(along, self.one));
+        Some(Own { profile: [self.again(value); 2], kept: [value; 2] })
+    }
+
+    #[inline(always)]
+    fn again(&self, kept: Wide<T, S>) -> Wide<T, S> {
+        kept.at_least(self.zero)
+    }
+
+    #[inline(always)]
+    fn kept_of_none(&self) -> Wide<T, S> {
+        self.zero
+    }
+
+    #[inline(always)]
+    fn is_none(&self, _: Wide<T, S>) -> bool {
+        false
+    }
+
+    /// The cotangent times A/a, B/b, their squares and their product.
+    #[inline(always)]
+    fn pull_back(
         &self,
-        row: &Row<T>,
-        columns: ColumnTile<'_, T>,
-        d_profile: &Tile<T>,
-        sums: &mut [f64; GEOMETRY_SUMS],
+        at: Point<T, S>,
+        [value, _]: [Wide<T, S>; 2],
+        [d, _]: [Wide<T, S>; 2],
+        sums: &mut [Wide<T, S>; GEOMETRY_SUMS],
     ) {
-        let (mut along, mut across) = (zero_tile(), zero_tile());
-        let (mut e_along, mut e_across) = (zero_tile(), zero_tile());
-        for j in 0..TILE {
-            let (a, b, value) = self.unlimited(row, columns.y[j]);
-            // max against a constant: half the gradient at the tie, as PyTorch's.
-            let inside = if value > T::zero() { T::one() } else { T::zero() };
-            let tie = if value == T::zero() { T::narrow(0.5) } else { T::zero() };
-            let e = d_profile[j] * (inside + tie);
-            (along[j], across[j]) = (a, b);
-            (e_along[j], e_across[j]) = (e * a, e * b);
-        }
-        sums[0] += sum(&e_along);
-        sums[1] += sum(&e_across);
-        sums[2] += dot(&e_along, &along);
-        sums[3] += dot(&e_across, &across);
-        sums[4] += dot(&e_along, &across);
+        let (along, across) = self.axes(at);
+        // max against a constant: half the gradient at the tie, as PyTorch's.
+        let at_zero = value.equal(self.zero).select(d * self.half, self.zero);
+        let e = self.zero.less(value).select(d, at_zero);
+        let (e_along, e_across) = (e * along, e * across);
+        sums[0] = sums[0] + e_along;
+        sums[1] = sums[1] + e_across;
+        sums[2] = e_along.mul_add(along, sums[2]);
+        sums[3] = e_across.mul_add(across, sums[3]);
+        sums[4] = e_along.mul_add(across, sums[4]);
     }
 }

@@ -5,12 +5,15 @@
 //! No angle is ever formed: with ρ the distance to the centre, ρ cos φ and ρ sin φ follow from
 //! dx, dy and the rotation by multiplications.
 
-use super::EllipticalParams;
+use pulp::Simd;
+
+use super::{EllipticalParams, EllipticalRow};
 use crate::Real;
-use crate::mask::{GEOMETRY_SUMS, InstanceSums, Ramp};
+use crate::mask::{self, GEOMETRY_SUMS, InstanceSums, Own, Ramp, Visitor};
 use crate::reference;
+use crate::simd::{Decision, MAX_LANES, Wide};
 use crate::squash::EPSILON;
-use crate::tile::{ColumnTile, TILE, Tile, dot, sum, zero_tile};
+use crate::tile::Point;
 
 /// Added to the squared distance under the root of the numerator; the release's constant.
 pub(crate) const DISTANCE_EPSILON: f64 = 1e-7;
@@ -21,7 +24,7 @@ pub(crate) const COSINE_MARGIN: f64 = 1e-7;
 /// The ramp of a channel: 1 + (scale - 1) · profile, which is scale + (1 - scale) ν inside and 1
 /// outside.
 pub(super) fn ramp(scale: f64) -> Ramp {
-    Ramp { base: 1.0, gain: scale - 1.0, low: 0.0, high: 2.0, tie_share: 1.0 }
+    Ramp { base: 1.0, gain: scale - 1.0, low: 0.0, high: 2.0 }
 }
 
 /// Gradient of the parameters.
@@ -38,264 +41,416 @@ pub(super) fn finish(params: &EllipticalParams<f64>, sums: &InstanceSums) -> Ell
     }
 }
 
-/// Everything of the profile that does not depend on the pixel.
-pub(crate) struct ReleaseProfile<T> {
-    params: EllipticalParams<f64>,
-    /// The b that the blue channel's inside test uses, where it is another's.
-    blue_b: Option<f64>,
-    center_y: T,
-    cos: T,
-    sin: T,
-    a2: T,
-    b2: T,
-    /// 1 / (a b)
-    inverse_ab: T,
-    /// 1/a², 1/b² and the blue channel's 1/b²
-    inverse_a2: T,
-    inverse_b2: T,
-    inverse_blue_b2: T,
-    /// Relative distance from the edge within which `T` is not trusted with the inside test.
-    doubt: T,
-}
-
-/// Constants of a row.
-pub(crate) struct Row<T> {
-    x: f64,
-    dx: T,
-    /// X = sqrt(dx² + e), which is ρ sin φ before the rotation; its products with cos and sin θ.
-    root: T,
-    root_cos: T,
-    root_sin: T,
-    /// dx² + e and dx² + 1e-7
-    dx2: T,
-    dx2_distance: T,
-    /// Whether the limit of the cosine may be active on this row: only where |dx| is below
-    /// 4.5e-4 of the distance, a row or two around the centre.
-    near_axis: bool,
-}
-
-/// What evaluation and gradient share, along a tile.
-struct Shape<T> {
-    dy: Tile<T>,
-    /// ρ sin φ, ρ cos φ after the rotation
-    sine: Tile<T>,
-    cosine: Tile<T>,
-    /// 1 / ρ²
-    inverse_rho2: Tile<T>,
-    /// Q² = a² sin² φ + b² cos² φ + e
-    q2: Tile<T>,
-    /// D² = dx² + dy² + 1e-7
-    d2: Tile<T>,
-    /// ν = D Q / (a b)
-    nu: Tile<T>,
-    /// 1 inside, 0 outside: by the own b, and by the blue channel's
-    inside: Tile<T>,
-    inside_blue: Tile<T>,
-    /// 1, or 0 where the limit of the cosine stops the gradient
-    turns: Tile<T>,
-}
-
 /// The largest sin² φ at which the release's limit of the cosine is active:
 /// 1 - (1 - 1e-7)², expanded.
 const LIMITED_SINE2: f64 = 2.0 * COSINE_MARGIN - COSINE_MARGIN * COSINE_MARGIN;
 
-impl<T: Real> ReleaseProfile<T> {
-    pub(crate) fn new(params: &EllipticalParams<f64>, blue_b: Option<f64>) -> Self {
+/// What is kept of a pixel outside: no profile is above one.
+const OUTSIDE: f64 = 2.0;
+
+/// Everything of the profile that does not depend on the pixel.
+pub(crate) struct ReleaseProfile {
+    params: EllipticalParams<f64>,
+    sin: f64,
+    cos: f64,
+    /// The b that the blue channel's inside test uses, where it is another's.
+    blue_b: Option<f64>,
+    /// Whether the products of the fast kernel stay within the range of `f32`.
+    moderate: bool,
+    /// Relative distance from the edge within which `f32` is not trusted with the inside test.
+    doubt: f64,
+}
+
+impl ReleaseProfile {
+    pub(super) fn new(params: &EllipticalParams<f64>, blue_b: Option<f64>) -> Self {
         let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = *params;
         let (sin, cos) = params.angle.sin_cos();
         let own_or_blue = blue_b.unwrap_or(b);
-        let smallest = a.min(b).min(own_or_blue);
+        let (smallest, largest) = (a.min(b).min(own_or_blue), a.max(b).max(own_or_blue));
+        let center = params.center_x.abs().max(params.center_y.abs());
         Self {
             params: *params,
+            sin,
+            cos,
             blue_b,
-            center_y: T::narrow(params.center_y),
-            cos: T::narrow(cos),
-            sin: T::narrow(sin),
-            a2: T::narrow(a * a),
-            b2: T::narrow(b * b),
-            inverse_ab: T::narrow(1.0 / (a * b)),
-            inverse_a2: T::narrow(a.powi(-2)),
-            inverse_b2: T::narrow(b.powi(-2)),
-            inverse_blue_b2: T::narrow(own_or_blue.powi(-2)),
-            // In f32: about ten roundings of 6e-8 in the test itself, and one in dy, which the
-            // division by a semi-axis makes relatively larger.
-            doubt: T::narrow((2e-6 + 1e-6 / smallest).min(1.0)),
+            moderate: smallest > 1e-4 && largest < 1e2 && center < 1e2,
+            // About ten roundings of 6e-8 in the test itself, and those of the distances, which
+            // the division by a semi-axis makes relatively larger.
+            doubt: (2e-6 + 1e-6 * (1.0 + center) / smallest).min(1.0),
         }
     }
 
-    pub(super) fn blue_differs(&self) -> bool {
-        self.blue_b.is_some()
+    pub(super) fn center(&self) -> [f64; 2] {
+        [self.params.center_x, self.params.center_y]
     }
 
-    pub(super) fn row(&self, x: f64) -> Row<T> {
+    /// No pixel of the row at `x` that is farther than this from the centre is inside.
+    pub(super) fn reach(&self, x: f64) -> f64 {
+        let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = self.params;
+        let b = b.max(self.blue_b.unwrap_or(b));
+        // The two tested lengths are those of a turned (dx, dy): of the same distance.
+        let anywhere = a.max(b);
         let dx = x - self.params.center_x;
-        let (sin, cos) = self.params.angle.sin_cos();
+        if dx >= 0.0 {
+            return anywhere;
+        }
+        // Above the centre the turn cancels the polar angle and leaves a circle, but for the 1e-10
+        // under the distance's root, which moves both lengths by less than this.
+        let moved = EPSILON / (2.0 * -dx) * (1.0 / a + 1.0 / b);
+        let circle = 1.0 / (self.sin / a).hypot(self.cos / b);
+        // Where the limit of the cosine acts it is no circle.
+        let limited = dx * dx + EPSILON < 4.0 * LIMITED_SINE2 * anywhere * anywhere;
+        if limited { anywhere } else { anywhere.min(circle * (1.0 + moved)) }
+    }
+
+    /// Whether the limit of the cosine may be active on a row: only where |dx| is below 4.5e-4 of
+    /// the distance, a row or two around the centre.
+    fn near_axis(&self, dx: f64) -> bool {
+        let dx2 = dx * dx + EPSILON;
+        // |dy| is largest at one of the image's two sides.
+        let center_y = self.params.center_y;
+        let farthest_dy = center_y.abs().max((1.0 - center_y).abs());
+        dx2 < 1.01 * LIMITED_SINE2 * (dx2 + farthest_dy * farthest_dy)
+    }
+
+    #[inline(always)]
+    pub(super) fn visit<T: Real, S: Simd, V: Visitor<T, S>>(
+        &self,
+        simd: S,
+        row: &EllipticalRow,
+        visitor: V,
+    ) {
+        if self.near_axis(row.dx) || !self.moderate {
+            visitor.visit(simd, Kernel::<T, S, true, true>::new(simd, self, row));
+        } else if self.blue_b.is_some() {
+            visitor.visit(simd, Kernel::<T, S, false, true>::new(simd, self, row));
+        } else {
+            visitor.visit(simd, Kernel::<T, S, false, false>::new(simd, self, row));
+        }
+    }
+
+    /// From the kernel's sums: derivative by dx, by dy; E; E sin² φ / Q²; E cos² φ / Q²;
+    /// E sin φ cos φ / Q².
+    pub(super) fn geometry(&self, dx: f64, sums: [f64; GEOMETRY_SUMS]) -> [f64; GEOMETRY_SUMS] {
+        let [over_d2, over_d2_dy, e, sines, cosines, mixed, turning, turning_dy] = sums;
+        let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = self.params;
+        // φ0 = acos(dy/ρ): d φ0/d dx = dx dy / (ρ² X), d φ0/d dy = -X / ρ².
+        let root = (dx * dx + EPSILON).sqrt();
+        let anisotropy = (a * a - b * b) / (a * b);
+        [
+            over_d2 * dx + anisotropy * turning_dy * dx / root,
+            over_d2_dy - anisotropy * turning * root,
+            e,
+            sines / (a * a),
+            cosines / (b * b),
+            mixed / (a * b),
+            0.0,
+            0.0,
+        ]
+    }
+}
+
+/// The profile on one row.
+///
+/// With X = sqrt(dx² + e), sine = X cos θ - dy sin θ and cosine = dy cos θ + X sin θ (they are
+/// ρ sin φ and ρ cos φ), P = sine/b, R = cosine/a, M = P² + R² + e ρ²/(ab)² and D² = dx² + dy² + 1e-7
+/// the profile is 1 - ν with ν² = M D² / ρ². One t = 1 / sqrt(M D² ρ²) gives ν = M D² t and every
+/// quotient of the gradient. What is multiplied by dy is first or second degree in dy with the
+/// row's coefficients.
+///
+/// `CAREFUL` kernels take the limit of the cosine and numbers of any size into account; `BLUE` ones
+/// test the blue channel against another b.
+struct Kernel<'a, T: Real, S: Simd, const CAREFUL: bool, const BLUE: bool> {
+    simd: S,
+    profile: &'a ReleaseProfile,
+    x: f64,
+    center_y: Wide<T, S>,
+    /// dx² + 1e-10
+    dx2: Wide<T, S>,
+    /// 1e-7 - 1e-10
+    distance_epsilon: Wide<T, S>,
+    /// Coefficients of 1 and dy.
+    p: [Wide<T, S>; 2],
+    r: [Wide<T, S>; 2],
+    /// e / (ab)²
+    epsilon: Wide<T, S>,
+    /// (dx cos φ + dy sin φ) ρ / a and (dx sin φ - dy cos φ) ρ / b: coefficients of 1, dy, dy².
+    along: [Wide<T, S>; 3],
+    across: [Wide<T, S>; 3],
+    /// The other over the blue channel's b.
+    to_blue: Wide<T, S>,
+    doubt: Wide<T, S>,
+    outside: Wide<T, S>,
+    zero: Wide<T, S>,
+    one: Wide<T, S>,
+}
+
+/// What the profile and its gradient share.
+struct Shape<T: Real, S: Simd> {
+    dy: Wide<T, S>,
+    rho2: Wide<T, S>,
+    p: Wide<T, S>,
+    r: Wide<T, S>,
+    m: Wide<T, S>,
+    d2: Wide<T, S>,
+    /// One, or zero where the limit of the cosine stops the gradient.
+    turns: Wide<T, S>,
+}
+
+impl<'a, T: Real, S: Simd, const CAREFUL: bool, const BLUE: bool> Kernel<'a, T, S, CAREFUL, BLUE> {
+    #[inline(always)]
+    fn new(simd: S, profile: &'a ReleaseProfile, row: &EllipticalRow) -> Self {
+        let splat = |value| Wide::splat(simd, T::narrow(value));
+        let ReleaseProfile { params, sin, cos, blue_b, .. } = profile;
+        let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = *params;
+        let dx = row.dx;
         let dx2 = dx * dx + EPSILON;
         let root = dx2.sqrt();
-        // |dy| is largest at one of the image's two sides.
-        let farthest_dy = self.params.center_y.abs().max((1.0 - self.params.center_y).abs());
-        Row {
-            x,
-            dx: T::narrow(dx),
-            root: T::narrow(root),
-            root_cos: T::narrow(root * cos),
-            root_sin: T::narrow(root * sin),
-            dx2: T::narrow(dx2),
-            dx2_distance: T::narrow(dx * dx + DISTANCE_EPSILON),
-            near_axis: dx2 < 1.01 * LIMITED_SINE2 * (dx2 + farthest_dy * farthest_dy),
+        Self {
+            simd,
+            profile,
+            x: row.x,
+            center_y: splat(params.center_y),
+            dx2: splat(dx2),
+            distance_epsilon: splat(DISTANCE_EPSILON - EPSILON),
+            p: [splat(root * cos / b), splat(-sin / b)],
+            r: [splat(root * sin / a), splat(cos / a)],
+            epsilon: splat(EPSILON / (a * b).powi(2)),
+            along: [
+                splat(dx * root * sin / a),
+                splat((dx * cos + root * cos) / a),
+                splat(-sin / a),
+            ],
+            across: [
+                splat(dx * root * cos / b),
+                splat(-(dx * sin + root * sin) / b),
+                splat(-cos / b),
+            ],
+            to_blue: splat(blue_b.map_or(1.0, |blue| b / blue)),
+            doubt: splat(profile.doubt),
+            outside: splat(OUTSIDE),
+            zero: splat(0.0),
+            one: splat(1.0),
         }
     }
 
-    #[inline]
-    fn shape(&self, row: &Row<T>, columns: ColumnTile<'_, T>) -> Shape<T> {
-        let mut s = Shape {
-            dy: zero_tile(),
-            sine: zero_tile(),
-            cosine: zero_tile(),
-            inverse_rho2: zero_tile(),
-            q2: zero_tile(),
-            d2: zero_tile(),
-            nu: zero_tile(),
-            inside: zero_tile(),
-            inside_blue: zero_tile(),
-            turns: [T::one(); TILE],
-        };
-        for j in 0..TILE {
-            let dy = columns.y[j] - self.center_y;
-            s.dy[j] = dy;
-            s.inverse_rho2[j] = T::one() / (row.dx2 + dy * dy);
-            s.sine[j] = row.root_cos - dy * self.sin;
-            s.cosine[j] = dy * self.cos + row.root_sin;
-        }
-        if row.near_axis {
-            self.limit_cosine(row, &mut s);
-        }
-        for j in 0..TILE {
-            let (sine, cosine, dy) = (s.sine[j], s.cosine[j], s.dy[j]);
-            let q2 = (self.a2 * sine * sine + self.b2 * cosine * cosine) * s.inverse_rho2[j]
-                + T::narrow(EPSILON);
-            let d2 = row.dx2_distance + dy * dy;
-            s.q2[j] = q2;
-            s.d2[j] = d2;
-            s.nu[j] = (q2 * d2).sqrt() * self.inverse_ab;
-        }
-        self.decide(row, columns, self.inverse_b2, self.params.semi_axis_b, &mut s, false);
-        if let Some(b) = self.blue_b {
-            self.decide(row, columns, self.inverse_blue_b2, b, &mut s, true);
-        }
-        s
+    #[inline(always)]
+    fn splat(&self, value: f64) -> Wide<T, S> {
+        Wide::splat(self.simd, T::narrow(value))
     }
 
-    /// Replaces sine and cosine where the release's limit of the arc cosine's argument is active.
-    #[cold]
-    fn limit_cosine(&self, row: &Row<T>, s: &mut Shape<T>) {
-        let limit = T::narrow(1.0 - COSINE_MARGIN);
-        let limited_sine = T::narrow(LIMITED_SINE2.sqrt());
-        for j in 0..TILE {
-            let rho2 = row.dx2 + s.dy[j] * s.dy[j];
-            if row.dx2 < T::narrow(LIMITED_SINE2) * rho2 {
-                let rho = rho2.sqrt();
-                let along = if s.dy[j] > T::zero() { rho * limit } else { -(rho * limit) };
-                let across = rho * limited_sine;
-                s.sine[j] = across * self.cos - along * self.sin;
-                s.cosine[j] = along * self.cos + across * self.sin;
-                s.turns[j] = T::zero();
-            }
+    #[inline(always)]
+    fn shape(&self, at: Point<T, S>) -> Shape<T, S> {
+        let dy = at.y - self.center_y;
+        let rho2 = dy.mul_add(dy, self.dx2);
+        let mut p = dy.mul_add(self.p[1], self.p[0]);
+        let mut r = dy.mul_add(self.r[1], self.r[0]);
+        let mut turns = self.one;
+        if CAREFUL {
+            let limited = self.dx2.less(rho2 * self.splat(LIMITED_SINE2));
+            let [sine, cosine] = self.limited(dy, rho2);
+            let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = self.profile.params;
+            p = limited.select(sine * self.splat(1.0 / b), p);
+            r = limited.select(cosine * self.splat(1.0 / a), r);
+            turns = limited.select(self.zero, turns);
         }
+        let m = r.mul_add(r, p.mul_add(p, self.epsilon * rho2));
+        Shape { dy, rho2, p, r, m, d2: rho2 + self.distance_epsilon, turns }
     }
 
-    /// The inside test against semi-axes a and `b`, into `inside` or `inside_blue`.
-    #[inline]
-    fn decide(
+    /// ρ sin φ and ρ cos φ where the limit of the arc cosine's argument is active.
+    #[inline(always)]
+    fn limited(&self, dy: Wide<T, S>, rho2: Wide<T, S>) -> [Wide<T, S>; 2] {
+        let rho = rho2.sqrt();
+        let upwards = rho * self.splat(1.0 - COSINE_MARGIN);
+        let along = self.zero.less(dy).select(upwards, self.zero - upwards);
+        let across = rho * self.splat(LIMITED_SINE2.sqrt());
+        let (sin, cos) = (self.splat(self.profile.sin), self.splat(self.profile.cos));
+        [across * cos - along * sin, along * cos + across * sin]
+    }
+
+    /// The two tested lengths times ρ, over a and over b.
+    #[inline(always)]
+    fn lengths(&self, shape: &Shape<T, S>) -> [Wide<T, S>; 2] {
+        let dy = shape.dy;
+        if !CAREFUL {
+            let length = |c: &[Wide<T, S>; 3]| dy.mul_add(dy.mul_add(c[2], c[1]), c[0]);
+            return [length(&self.along), length(&self.across)];
+        }
+        let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = self.profile.params;
+        let dx = self.splat(self.x - self.profile.params.center_x);
+        let (sine, cosine) = (shape.p * self.splat(b), shape.r * self.splat(a));
+        [
+            (dx * cosine + dy * sine) * self.splat(1.0 / a),
+            (dx * sine - dy * cosine) * self.splat(1.0 / b),
+        ]
+    }
+
+    /// The inside test against semi-axis `b`: negative inside.
+    #[inline(always)]
+    fn excess(
         &self,
-        row: &Row<T>,
-        columns: ColumnTile<'_, T>,
-        inverse_b2: T,
+        at: Point<T, S>,
+        rho2: Wide<T, S>,
+        [along, across]: [Wide<T, S>; 2],
         b: f64,
-        s: &mut Shape<T>,
-        blue: bool,
-    ) {
-        let out = if blue { &mut s.inside_blue } else { &mut s.inside };
-        let mut doubtful = T::zero();
-        for j in 0..TILE {
-            let along = row.dx * s.cosine[j] + s.dy[j] * s.sine[j];
-            let across = row.dx * s.sine[j] - s.dy[j] * s.cosine[j];
-            let test = (along * along * self.inverse_a2 + across * across * inverse_b2)
-                * s.inverse_rho2[j];
-            let excess = test - T::one();
-            out[j] = if excess < T::zero() { T::one() } else { T::zero() };
-            if excess.abs() < self.doubt {
-                doubtful = T::one();
-            }
+    ) -> Wide<T, S> {
+        let excess = across.mul_add(across, along.mul_add(along, self.zero - rho2));
+        if !T::REDECIDES_IN_F64 {
+            return excess;
         }
-        if T::REDECIDES_IN_F64 && doubtful > T::zero() {
-            for (j, inside) in out.iter_mut().enumerate() {
-                let y = columns.exact_y(j);
-                let truly = reference::inside_ellipse(&self.params, b, row.x, y);
-                *inside = if truly { T::one() } else { T::zero() };
+        let limit = rho2 * self.doubt;
+        let size = excess.at_least(self.zero - excess);
+        let doubtful = size.less_or_equal(limit);
+        // A NaN is not in doubt and is outside.
+        if doubtful.any() {
+            return self.decide_again(at, excess, doubtful, b);
+        }
+        excess
+    }
+
+    /// The inside test in `f64`, in the lanes in doubt.
+    #[inline(always)]
+    fn decide_again(
+        &self,
+        at: Point<T, S>,
+        excess: Wide<T, S>,
+        doubtful: Decision<T, S>,
+        b: f64,
+    ) -> Wide<T, S> {
+        let mut lanes = [T::zero(); MAX_LANES];
+        let mut doubts = [T::zero(); MAX_LANES];
+        T::vectors_mut::<S>(&mut lanes)[0] = excess.lanes();
+        T::vectors_mut::<S>(&mut doubts)[0] = doubtful.select(self.one, self.zero).lanes();
+        self.profile.decide(self.x, b, at.column, at.width, &doubts, &mut lanes);
+        Wide::new(self.simd, T::vectors::<S>(&lanes)[0])
+    }
+}
+
+impl ReleaseProfile {
+    /// The inside test for the pixels in doubt among those from `column` on: -1 inside, else 1.
+    #[cold]
+    #[inline(never)]
+    fn decide<T: Real>(
+        &self,
+        x: f64,
+        b: f64,
+        column: usize,
+        width: usize,
+        doubts: &[T; MAX_LANES],
+        excess: &mut [T; MAX_LANES],
+    ) {
+        for (j, excess) in excess.iter_mut().enumerate() {
+            if doubts[j] > T::zero() {
+                let y = (column + j) as f64 / width as f64;
+                let inside = reference::inside_ellipse(&self.params, b, x, y);
+                *excess = if inside { -T::one() } else { T::one() };
             }
         }
     }
+}
 
-    #[inline]
-    pub(super) fn evaluate(
-        &self,
-        row: &Row<T>,
-        columns: ColumnTile<'_, T>,
-        profile: &mut Tile<T>,
-        blue: &mut Tile<T>,
-    ) {
-        let s = self.shape(row, columns);
-        for j in 0..TILE {
-            profile[j] = s.inside[j] * (T::one() - s.nu[j]);
+impl<T: Real, S: Simd, const CAREFUL: bool, const BLUE: bool> mask::Kernel<T, S>
+    for Kernel<'_, T, S, CAREFUL, BLUE>
+{
+    const BLUE: bool = BLUE;
+    const LIMITED: bool = true;
+
+    /// Keeps the profile, and [`OUTSIDE`] where the pixel is outside.
+    #[inline(always)]
+    fn profile(&self, at: Point<T, S>) -> Option<Own<T, S>> {
+        let shape = self.shape(at);
+        let lengths = self.lengths(&shape);
+        let b = self.profile.params.semi_axis_b;
+        let inside = self.excess(at, shape.rho2, lengths, b).less(self.zero);
+        let mut any = inside.any();
+        let mut inside_blue = inside;
+        if BLUE && let Some(b) = self.profile.blue_b {
+            let lengths = [lengths[0], lengths[1] * self.to_blue];
+            inside_blue = self.excess(at, shape.rho2, lengths, b).less(self.zero);
+            any |= inside_blue.any();
         }
-        if self.blue_differs() {
-            for j in 0..TILE {
-                blue[j] = s.inside_blue[j] * (T::one() - s.nu[j]);
-            }
+        if !any {
+            return None;
         }
+        let nu = if CAREFUL {
+            (shape.m * shape.rho2.reciprocal() * shape.d2).sqrt()
+        } else {
+            let md2 = shape.m * shape.d2;
+            md2 * (md2 * shape.rho2).inverse_sqrt()
+        };
+        let value = self.one - nu;
+        Some(Own {
+            profile: [inside.select(value, self.zero), inside_blue.select(value, self.zero)],
+            kept: [inside.select(value, self.outside), inside_blue.select(value, self.outside)],
+        })
     }
 
-    /// Sums, with E = -(cotangent) ν inside: derivative by dx, by dy; E; E sin² φ / Q²;
-    /// E cos² φ / Q²; E sin φ cos φ / Q².
-    #[inline]
-    pub(super) fn pull_back(
+    #[inline(always)]
+    fn again(&self, kept: Wide<T, S>) -> Wide<T, S> {
+        kept.less_or_equal(self.one).select(kept, self.zero)
+    }
+
+    #[inline(always)]
+    fn kept_of_none(&self) -> Wide<T, S> {
+        self.outside
+    }
+
+    #[inline(always)]
+    fn is_none(&self, kept: Wide<T, S>) -> bool {
+        !kept.less_or_equal(self.one).any()
+    }
+
+    /// With E = -(cotangent) ν inside: E/D²; E dy/D²; E; E P²/M; E R²/M; E P R/M; the last over ρ²
+    /// (zero where the limit of the cosine acts), and that times dy.
+    #[inline(always)]
+    fn pull_back(
         &self,
-        row: &Row<T>,
-        columns: ColumnTile<'_, T>,
-        d_profile: &Tile<T>,
-        d_blue: &Tile<T>,
-        sums: &mut [f64; GEOMETRY_SUMS],
+        at: Point<T, S>,
+        kept: [Wide<T, S>; 2],
+        d: [Wide<T, S>; 2],
+        sums: &mut [Wide<T, S>; GEOMETRY_SUMS],
     ) {
-        let s = self.shape(row, columns);
-        let mut e = zero_tile();
-        for j in 0..TILE {
-            let d = d_profile[j] * s.inside[j] + d_blue[j] * s.inside_blue[j];
-            e[j] = -(d * s.nu[j]);
+        let shape = self.shape(at);
+        let Shape { dy, mut rho2, p, r, mut m, mut d2, .. } = shape;
+        let d_of = |own: usize| kept[own].less_or_equal(self.one).select(d[own], self.zero);
+        let d = if BLUE { d_of(0) + d_of(1) } else { d_of(0) };
+        if CAREFUL {
+            // Far outside an ellipse of extreme axes the numbers leave the range of `f32`; zero
+            // times them must be zero.
+            let nearest = if BLUE { kept[0].at_most(kept[1]) } else { kept[0] };
+            let inside = nearest.less_or_equal(self.one);
+            [rho2, m, d2] = [rho2, m, d2].map(|v| inside.select(v, self.one));
         }
-        let mut over_d2 = zero_tile();
-        let mut sines = zero_tile();
-        let mut cosines = zero_tile();
-        let mut mixed = zero_tile();
-        // E times d ln ν / d φ0 without the factor a² - b², over ρ²; zero where the limit acts.
-        let mut turning = zero_tile();
-        for j in 0..TILE {
-            over_d2[j] = e[j] / s.d2[j];
-            let over_q2 = e[j] / s.q2[j] * s.inverse_rho2[j];
-            sines[j] = over_q2 * s.sine[j] * s.sine[j];
-            cosines[j] = over_q2 * s.cosine[j] * s.cosine[j];
-            mixed[j] = over_q2 * s.sine[j] * s.cosine[j];
-            turning[j] = mixed[j] * s.turns[j] * s.inverse_rho2[j];
+        let md2 = m * d2;
+        let (e, over_d2, over_m, inverse_rho2);
+        if CAREFUL {
+            inverse_rho2 = rho2.reciprocal();
+            let nu = (m * inverse_rho2 * d2).sqrt();
+            e = self.zero - d * nu;
+            over_d2 = e * d2.reciprocal();
+            over_m = e * m.reciprocal();
+        } else {
+            let t = (md2 * rho2).inverse_sqrt();
+            let minus_dt = self.zero - d * t;
+            e = minus_dt * md2;
+            over_d2 = minus_dt * m;
+            over_m = minus_dt * d2;
+            inverse_rho2 = t * t * md2;
         }
-        // φ0 = acos(dy/ρ): d φ0/d dx = dx dy / (ρ² X), d φ0/d dy = -X / ρ².
-        let (dx, root) = (row.dx.wide(), row.root.wide());
-        let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = self.params;
-        let anisotropy = a * a - b * b;
-        sums[0] += sum(&over_d2) * dx + anisotropy * dot(&turning, &s.dy) * dx / root;
-        sums[1] += dot(&over_d2, &s.dy) - anisotropy * sum(&turning) * root;
-        sums[2] += sum(&e);
-        sums[3] += sum(&sines);
-        sums[4] += sum(&cosines);
-        sums[5] += sum(&mixed);
+        let (over_m_p, over_m_r) = (over_m * p, over_m * r);
+        let mixed = over_m_p * r;
+        let mut turning = mixed * inverse_rho2;
+        if CAREFUL {
+            turning = turning * shape.turns;
+        }
+        sums[0] = sums[0] + over_d2;
+        sums[1] = over_d2.mul_add(dy, sums[1]);
+        sums[2] = sums[2] + e;
+        sums[3] = over_m_p.mul_add(p, sums[3]);
+        sums[4] = over_m_r.mul_add(r, sums[4]);
+        sums[5] = sums[5] + mixed;
+        sums[6] = sums[6] + turning;
+        sums[7] = turning.mul_add(dy, sums[7]);
     }
 }

@@ -9,10 +9,13 @@ mod release;
 pub(crate) use paper::PaperProfile;
 pub(crate) use release::ReleaseProfile;
 
-use crate::mask::{GEOMETRY_SUMS, InstanceSums, Profile, Ramp};
+use std::ops::Range;
+
+use pulp::Simd;
+
+use crate::mask::{GEOMETRY_SUMS, InstanceSums, Profile, Ramp, Visitor};
 use crate::real::{clamp, clamp_gate};
 use crate::squash::{EPSILON, sign, squash, squash_slope, straight_through};
-use crate::tile::{ColumnTile, Tile};
 use crate::{Dialect, Real, StackConfig};
 
 /// Parameters of one graduated filter instance.
@@ -156,22 +159,24 @@ fn inversion_weight_slope(config: &StackConfig, inversion: f64) -> f64 {
 }
 
 /// The profile of either dialect.
-pub(crate) enum GraduatedProfile<T> {
+pub(crate) enum GraduatedProfile {
     Release(ReleaseProfile),
-    Paper(PaperProfile<T>),
+    Paper(PaperProfile),
 }
 
 /// Row constants of either dialect.
-pub(crate) enum GraduatedRow<T> {
-    Release(release::Row<T>),
-    Paper(paper::Row<T>),
+pub(crate) struct GraduatedRow {
+    x: f64,
+    width: usize,
+    /// Release: exp(2 z). Paper: y of the central line.
+    place: f64,
 }
 
 /// The parts of one instance: its profile and the ramp of each channel.
-pub(crate) fn prepare<T: Real>(
+pub(crate) fn prepare(
     config: &StackConfig,
     params: &GraduatedParams<f64>,
-) -> (GraduatedProfile<T>, [Ramp; 3]) {
+) -> (GraduatedProfile, [Ramp; 3]) {
     let weight = inversion_weight(config, params.inversion);
     match config.dialect {
         Dialect::Release => (
@@ -200,46 +205,33 @@ pub(crate) fn finish(
     gradient
 }
 
-impl<T: Real> Profile<T> for GraduatedProfile<T> {
-    type Row = GraduatedRow<T>;
+impl<T: Real> Profile<T> for GraduatedProfile {
+    type Row = GraduatedRow;
 
-    fn row(&self, x: f64) -> Self::Row {
+    fn row(&self, x: f64, width: usize) -> GraduatedRow {
+        let place = match self {
+            Self::Release(profile) => profile.growth(x),
+            Self::Paper(profile) => profile.line(x),
+        };
+        GraduatedRow { x, width, place }
+    }
+
+    fn span(&self, row: &GraduatedRow) -> Range<usize> {
+        0..row.width
+    }
+
+    #[inline(always)]
+    fn visit<S: Simd, V: Visitor<T, S>>(&self, simd: S, row: &GraduatedRow, visitor: V) {
         match self {
-            Self::Release(profile) => GraduatedRow::Release(profile.row(x)),
-            Self::Paper(profile) => GraduatedRow::Paper(profile.row(x)),
+            Self::Release(_) => visitor.visit(simd, release::Kernel::new(simd, row.place)),
+            Self::Paper(profile) => visitor.visit(simd, profile.kernel(simd, row.place)),
         }
     }
 
-    fn evaluate(
-        &self,
-        row: &Self::Row,
-        columns: ColumnTile<'_, T>,
-        profile: &mut Tile<T>,
-        _blue: &mut Tile<T>,
-    ) {
-        match (self, row) {
-            (Self::Release(_), GraduatedRow::Release(row)) => row.evaluate(columns, profile),
-            (Self::Paper(p), GraduatedRow::Paper(row)) => p.evaluate(row, columns, profile),
-            _ => unreachable!("a row is made by its own profile"),
-        }
-    }
-
-    fn pull_back(
-        &self,
-        row: &Self::Row,
-        columns: ColumnTile<'_, T>,
-        d_profile: &Tile<T>,
-        _d_blue: &Tile<T>,
-        sums: &mut [f64; GEOMETRY_SUMS],
-    ) {
-        match (self, row) {
-            (Self::Release(_), GraduatedRow::Release(row)) => {
-                row.pull_back(columns, d_profile, sums);
-            }
-            (Self::Paper(p), GraduatedRow::Paper(row)) => {
-                p.pull_back(row, columns, d_profile, sums);
-            }
-            _ => unreachable!("a row is made by its own profile"),
+    fn geometry(&self, row: &GraduatedRow, sums: [f64; GEOMETRY_SUMS]) -> [f64; GEOMETRY_SUMS] {
+        match self {
+            Self::Release(_) => release::geometry(row.x, sums),
+            Self::Paper(_) => paper::geometry(row.x, sums),
         }
     }
 }

@@ -3,10 +3,12 @@
 //! d = d2 where l >= 0, else d1.
 
 use super::GraduatedParams;
+use pulp::Simd;
+
 use crate::Real;
-use crate::mask::{GEOMETRY_SUMS, InstanceSums, Ramp};
-use crate::real::clamp;
-use crate::tile::{ColumnTile, TILE, Tile, sum, zero_tile};
+use crate::mask::{self, GEOMETRY_SUMS, InstanceSums, Own, Ramp};
+use crate::simd::Wide;
+use crate::tile::Point;
 
 /// The ramp of a channel. The falling map is scale · (1 - r), so the blend of both is
 /// scale · ((1 - weight) + (2 weight - 1) r).
@@ -16,7 +18,6 @@ pub(super) fn ramp(weight: f64, scale: f64) -> Ramp {
         gain: scale * (2.0 * weight - 1.0),
         low: f64::NEG_INFINITY,
         high: f64::INFINITY,
-        tie_share: 1.0,
     }
 }
 
@@ -55,84 +56,119 @@ fn steepness(o: f64, cos: f64) -> f64 {
 }
 
 /// Everything of the profile that does not depend on the pixel.
-pub(crate) struct PaperProfile<T> {
+pub(crate) struct PaperProfile {
     slope: f64,
     offset: f64,
     /// 1 / (2 d1), for l < 0.
-    steepness1: T,
+    steepness1: f64,
     /// 1 / (2 d2), for l >= 0.
-    steepness2: T,
+    steepness2: f64,
 }
 
-/// Constants of a row.
-pub(crate) struct Row<T> {
-    x: f64,
-    /// y of the central line on this row.
-    line: T,
-}
-
-impl<T: Real> PaperProfile<T> {
-    pub(crate) fn new(params: &GraduatedParams<f64>) -> Self {
+impl PaperProfile {
+    pub(super) fn new(params: &GraduatedParams<f64>) -> Self {
         let cos = 1.0 / 1.0_f64.hypot(params.slope);
-        // Held to the largest finite number, so that l = 0 gives zero and not NaN.
-        let narrow = |o: f64| T::narrow(steepness(o, cos)).min(T::max_value());
         Self {
             slope: params.slope,
             offset: params.offset,
-            steepness1: narrow(params.o1),
-            steepness2: narrow(params.o2),
+            steepness1: steepness(params.o1, cos),
+            steepness2: steepness(params.o2, cos),
         }
     }
 
-    pub(super) fn row(&self, x: f64) -> Row<T> {
-        Row { x, line: T::narrow(self.slope * x + self.offset) }
+    /// y of the central line on the row at `x`.
+    pub(super) fn line(&self, x: f64) -> f64 {
+        self.slope * x + self.offset
     }
 
-    /// l and the ramp before its limits.
     #[inline(always)]
-    fn unlimited(&self, y: T, line: T) -> (T, T) {
-        let l = y - line;
-        let steepness = if l >= T::zero() { self.steepness2 } else { self.steepness1 };
-        (l, T::narrow(0.5) + l * steepness)
-    }
-
-    #[inline]
-    pub(super) fn evaluate(&self, row: &Row<T>, columns: ColumnTile<'_, T>, profile: &mut Tile<T>) {
-        for j in 0..TILE {
-            let (_, ramp) = self.unlimited(columns.y[j], row.line);
-            profile[j] = clamp(ramp, T::zero(), T::one());
+    pub(super) fn kernel<T: Real, S: Simd>(&self, simd: S, line: f64) -> Kernel<T, S> {
+        let splat = |value| Wide::splat(simd, value);
+        // Held to the largest finite number, so that l = 0 gives zero and not NaN.
+        let steepness = |value| splat(T::narrow(value).min(T::max_value()));
+        Kernel {
+            line: splat(T::narrow(line)),
+            steepness1: steepness(self.steepness1),
+            steepness2: steepness(self.steepness2),
+            zero: splat(T::zero()),
+            half: splat(T::narrow(0.5)),
+            one: splat(T::one()),
         }
     }
+}
 
-    /// Sums: derivative by the line's y, the same weighted with x, derivative by each steepness.
-    #[inline]
-    pub(super) fn pull_back(
+/// The ramp on one row.
+pub(super) struct Kernel<T: Real, S: Simd> {
+    line: Wide<T, S>,
+    steepness1: Wide<T, S>,
+    steepness2: Wide<T, S>,
+    zero: Wide<T, S>,
+    half: Wide<T, S>,
+    one: Wide<T, S>,
+}
+
+impl<T: Real, S: Simd> Kernel<T, S> {
+    /// l and the steepness on its side.
+    #[inline(always)]
+    fn side(&self, at: Point<T, S>) -> (Wide<T, S>, Wide<T, S>) {
+        let l = at.y - self.line;
+        (l, self.zero.less_or_equal(l).select(self.steepness2, self.steepness1))
+    }
+}
+
+impl<T: Real, S: Simd> mask::Kernel<T, S> for Kernel<T, S> {
+    const LIMITED: bool = false;
+    const BASES: bool = true;
+
+    /// Keeps the ramp before its limits.
+    #[inline(always)]
+    fn profile(&self, at: Point<T, S>) -> Option<Own<T, S>> {
+        let (l, steepness) = self.side(at);
+        let ramp = l.mul_add(steepness, self.half);
+        Some(Own { profile: [self.again(ramp); 2], kept: [ramp; 2] })
+    }
+
+    #[inline(always)]
+    fn again(&self, ramp: Wide<T, S>) -> Wide<T, S> {
+        ramp.limit(self.zero, self.one)
+    }
+
+    #[inline(always)]
+    fn kept_of_none(&self) -> Wide<T, S> {
+        self.zero
+    }
+
+    #[inline(always)]
+    fn is_none(&self, _: Wide<T, S>) -> bool {
+        false
+    }
+
+    /// Derivative by the ramp's place without its sign, and by each steepness.
+    #[inline(always)]
+    fn pull_back(
         &self,
-        row: &Row<T>,
-        columns: ColumnTile<'_, T>,
-        d_profile: &Tile<T>,
-        sums: &mut [f64; GEOMETRY_SUMS],
+        at: Point<T, S>,
+        [ramp, _]: [Wide<T, S>; 2],
+        [d, _]: [Wide<T, S>; 2],
+        sums: &mut [Wide<T, S>; GEOMETRY_SUMS],
     ) {
-        let (zero, one, half) = (T::zero(), T::one(), T::narrow(0.5));
-        let mut d_line = zero_tile();
-        let mut d_steep1 = zero_tile();
-        let mut d_steep2 = zero_tile();
-        for j in 0..TILE {
-            let (l, ramp) = self.unlimited(columns.y[j], row.line);
-            // min and max against a constant: half the gradient at the tie, as PyTorch's.
-            let inside = if ramp > zero && ramp < one { one } else { zero };
-            let tie = if ramp == zero || ramp == one { half } else { zero };
-            let d_ramp = d_profile[j] * (inside + tie);
-            let rising = l >= zero;
-            d_line[j] = -(d_ramp * if rising { self.steepness2 } else { self.steepness1 });
-            let d_steep = d_ramp * l;
-            d_steep1[j] = if rising { zero } else { d_steep };
-            d_steep2[j] = if rising { d_steep } else { zero };
-        }
-        let d_line = sum(&d_line);
-        sums[0] += d_line;
-        sums[1] += d_line * row.x;
-        sums[2] += sum(&d_steep1);
-        sums[3] += sum(&d_steep2);
+        let (l, steepness) = self.side(at);
+        // min and max against a constant: half the gradient at the tie, as PyTorch's.
+        let at_zero = ramp.equal(self.zero).select(d * self.half, d);
+        let at_one = ramp.equal(self.one).select(d * self.half, at_zero);
+        let d_ramp = ramp.equal(self.again(ramp)).select(at_one, self.zero);
+        sums[0] = d_ramp.mul_add(steepness, sums[0]);
+        let d_steep = d_ramp * l;
+        let rising = self.zero.less_or_equal(l);
+        sums[1] = sums[1] + rising.select(self.zero, d_steep);
+        sums[2] = sums[2] + rising.select(d_steep, self.zero);
     }
+}
+
+/// Derivative by the line's y, the same weighted with x, derivative by each steepness.
+pub(super) fn geometry(x: f64, sums: [f64; GEOMETRY_SUMS]) -> [f64; GEOMETRY_SUMS] {
+    let d_line = -sums[0];
+    let mut geometry = [0.0; GEOMETRY_SUMS];
+    geometry[..4].copy_from_slice(&[d_line, d_line * x, sums[1], sums[2]]);
+    geometry
 }

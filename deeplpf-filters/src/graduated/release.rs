@@ -1,10 +1,13 @@
 //! The release's graduated filter. Its profile is u = t(y - z) with z = m x + c + d1.
 
 use super::GraduatedParams;
+use pulp::Simd;
+
 use crate::Real;
-use crate::mask::{GEOMETRY_SUMS, InstanceSums, Ramp};
+use crate::mask::{self, GEOMETRY_SUMS, InstanceSums, Own, Ramp};
+use crate::simd::Wide;
 use crate::squash::{squash, squash_slope};
-use crate::tile::{ColumnTile, TILE, Tile, sum, zero_tile};
+use crate::tile::Point;
 
 /// The two squashed perpendicular distances d1 = t(c cos α), d2 = t(o2 cos α) with α = atan m, and
 /// cos α = 1 / sqrt(1 + m²).
@@ -42,9 +45,6 @@ pub(super) fn ramp(params: &GraduatedParams<f64>, weight: f64, scale: f64) -> Ra
         gain: weight * inverted_gain(scale, &d) + (1.0 - weight) * ordinary_gain(scale, &d),
         low,
         high,
-        // The release limits this mask with max and min. The tie is not rare: where o2 is held at
-        // the offset, d1 = d2, and an ordinary mask with scale >= 1 is exactly one everywhere.
-        tie_share: 0.5,
     }
 }
 
@@ -94,54 +94,81 @@ pub(crate) struct ReleaseProfile {
     shift: f64,
 }
 
-/// Constants of a row. Because y runs in the exponent, exp(-2 (y - z)) is a factor of the column
-/// times a factor of the row, and no pixel needs an exponential.
-pub(crate) struct Row<T> {
-    x: f64,
-    /// exp(2 z); may be infinite, which makes u zero.
-    growth: T,
-}
+/// The largest exp(2 z) that is used. Beyond it u is below 1e-30, which no mask shows; with it
+/// every number stays finite in `f32`.
+const LARGEST_GROWTH: f64 = 1e30;
 
 impl ReleaseProfile {
-    pub(crate) fn new(params: &GraduatedParams<f64>) -> Self {
+    pub(super) fn new(params: &GraduatedParams<f64>) -> Self {
         Self { slope: params.slope, shift: params.offset + Distances::new(params).d1 }
     }
 
-    pub(super) fn row<T: Real>(&self, x: f64) -> Row<T> {
-        Row { x, growth: T::narrow((2.0 * (self.slope * x + self.shift)).exp()) }
+    /// exp(2 z) on the row at `x`.
+    pub(super) fn growth(&self, x: f64) -> f64 {
+        (2.0 * (self.slope * x + self.shift)).exp().min(LARGEST_GROWTH)
     }
 }
 
-/// t(y - z) from exp(-2 y) and exp(2 z).
-#[inline(always)]
-fn squash_split<T: Real>(decay: T, growth: T) -> T {
-    T::one() / (T::one() + decay * growth)
+/// u = t(y - z) = 1 / (1 + exp(-2 y) exp(2 z)). Because y runs in the exponent, that is a factor of
+/// the column times a factor of the row, and no pixel needs an exponential.
+pub(super) struct Kernel<T: Real, S: Simd> {
+    growth: Wide<T, S>,
+    one: Wide<T, S>,
 }
 
-impl<T: Real> Row<T> {
-    #[inline]
-    pub(super) fn evaluate(&self, columns: ColumnTile<'_, T>, profile: &mut Tile<T>) {
-        for j in 0..TILE {
-            profile[j] = squash_split(columns.decay[j], self.growth);
-        }
+impl<T: Real, S: Simd> Kernel<T, S> {
+    #[inline(always)]
+    pub(super) fn new(simd: S, growth: f64) -> Self {
+        let splat = |value| Wide::splat(simd, T::narrow(value));
+        Self { growth: splat(growth), one: splat(1.0) }
+    }
+}
+
+impl<T: Real, S: Simd> mask::Kernel<T, S> for Kernel<T, S> {
+    const LIMITED: bool = true;
+    // The release limits this mask with max and min. The tie is not rare: where o2 is held at the
+    // offset, d1 = d2, and an ordinary mask with scale >= 1 is exactly one everywhere.
+    const HALF_AT_TIES: bool = true;
+    const BASES: bool = true;
+
+    #[inline(always)]
+    fn profile(&self, at: Point<T, S>) -> Option<Own<T, S>> {
+        let u = at.decay.mul_add(self.growth, self.one).reciprocal();
+        Some(Own { profile: [u; 2], kept: [u; 2] })
     }
 
-    /// Sums: derivative by z, and the same weighted with x.
-    #[inline]
-    pub(super) fn pull_back(
+    #[inline(always)]
+    fn again(&self, kept: Wide<T, S>) -> Wide<T, S> {
+        kept
+    }
+
+    #[inline(always)]
+    fn kept_of_none(&self) -> Wide<T, S> {
+        self.one
+    }
+
+    #[inline(always)]
+    fn is_none(&self, _: Wide<T, S>) -> bool {
+        false
+    }
+
+    /// d u (1 - u), which is -1/2 of the derivative by z.
+    #[inline(always)]
+    fn pull_back(
         &self,
-        columns: ColumnTile<'_, T>,
-        d_profile: &Tile<T>,
-        sums: &mut [f64; GEOMETRY_SUMS],
+        _: Point<T, S>,
+        [u, _]: [Wide<T, S>; 2],
+        [d, _]: [Wide<T, S>; 2],
+        sums: &mut [Wide<T, S>; GEOMETRY_SUMS],
     ) {
-        let two = T::narrow(2.0);
-        let mut d_z = zero_tile();
-        for j in 0..TILE {
-            let u = squash_split(columns.decay[j], self.growth);
-            d_z[j] = -(d_profile[j] * two * u * (T::one() - u));
-        }
-        let d_z = sum(&d_z);
-        sums[0] += d_z;
-        sums[1] += d_z * self.x;
+        sums[0] = (d * u).mul_add(self.one - u, sums[0]);
     }
+}
+
+/// Derivative by z, and the same weighted with x.
+pub(super) fn geometry(x: f64, sums: [f64; GEOMETRY_SUMS]) -> [f64; GEOMETRY_SUMS] {
+    let d_z = -2.0 * sums[0];
+    let mut geometry = [0.0; GEOMETRY_SUMS];
+    geometry[..2].copy_from_slice(&[d_z, d_z * x]);
+    geometry
 }

@@ -4,7 +4,7 @@
 
 mod row;
 
-pub(crate) use row::{Moments, RowPolynomial, add_moments};
+pub(crate) use row::{Moments, RowPolynomial, WideMoments};
 
 use crate::{Dialect, PolynomialKind, Real};
 
@@ -96,22 +96,24 @@ impl ChannelPolynomial {
     }
 
     /// The polynomial in y and i that is left on the row at `x`.
-    pub(crate) fn row<T: Real>(&self, x: f64) -> RowPolynomial<T> {
+    pub(crate) fn row(&self, x: f64) -> RowPolynomial {
+        let powers_of_x = [1.0, x, x * x, x * x * x];
         let mut c = [[0.0; 4]; 4];
         for (&[px, py, pi], coefficient) in self.powers.iter().zip(&self.coefficients) {
-            c[py as usize][pi as usize] += coefficient * x.powi(i32::from(px));
+            c[py as usize][pi as usize] += coefficient * powers_of_x[px as usize];
         }
         if self.adds_intensity {
             c[0][1] += 1.0;
         }
-        RowPolynomial::new(&c)
+        RowPolynomial::new(c)
     }
 
     /// Adds the row's share of the coefficients' gradient: `moments[q][r]` is the sum of the
     /// cotangent times y^q i^r along the row at `x`.
     pub(crate) fn pull_back(&self, x: f64, moments: &Moments, gradient: &mut [f64]) {
+        let powers_of_x = [1.0, x, x * x, x * x * x];
         for (&[px, py, pi], g) in self.powers.iter().zip(gradient) {
-            *g += x.powi(i32::from(px)) * moments[py as usize][pi as usize];
+            *g += powers_of_x[px as usize] * moments[py as usize][pi as usize];
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use ndarray::{Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
-use super::rows::{blocks_mut, for_each_block, load_image};
+use pulp::{Simd, WithSimd};
+
+use super::rows::{BlockMut, blocks_mut, for_each_block, load_pixels, read_rgb};
 use super::{FilterStack, validate};
 use crate::fusion::Ingredients;
-use crate::real::zero_if_finite;
-use crate::tile::{Columns, zero_rgb, zero_tile};
+use crate::simd::Wide;
+use crate::tile::{Columns, Tile, write};
 use crate::{Real, Result};
 
 impl<T: Real> FilterStack<T> {
@@ -51,32 +53,18 @@ impl<T: Real> FilterStack<T> {
         validate::same_shape("output", image_band.dim(), out_band.dim())?;
         validate::band(first_row, rows, image_height)?;
         let columns = Columns::new(width);
-        for_each_block(blocks_mut(out_band), |mut block| {
-            let mut scratch = (self.graduated.scratch(), self.elliptical.scratch());
-            let (mut y1, mut result) = (zero_rgb(), zero_rgb());
-            let mut polynomial = zero_tile();
-            let (mut graduated, mut elliptical) = (zero_rgb(), zero_rgb());
-            for r in 0..block.height() {
-                let x = (first_row + block.first_row + r) as f64 / image_height as f64;
-                let rows = (self.graduated.rows(x), self.elliptical.rows(x));
-                let polynomials = self.polynomial.each_ref().map(|p| p.row(x));
-                for tile in columns.tiles() {
-                    load_image(&image_band, block.first_row + r, tile.start, &mut y1);
-                    self.graduated.product(&rows.0, tile, &mut scratch.0, &mut graduated);
-                    self.elliptical.product(&rows.1, tile, &mut scratch.1, &mut elliptical);
-                    for ch in 0..3 {
-                        polynomials[ch].value(tile.y, &y1[ch], &mut polynomial);
-                        let ingredients = Ingredients {
-                            y1: &y1[ch],
-                            polynomial: &polynomial,
-                            graduated: &graduated[ch],
-                            elliptical: &elliptical[ch],
-                        };
-                        self.fusion.fuse(ingredients, &mut result[ch]);
-                    }
-                    block.store(r, tile.start, &result);
-                }
-            }
+        for_each_block(blocks_mut(out_band), |block| {
+            T::apply(
+                self.instructions,
+                ApplyBlock {
+                    stack: self,
+                    image: image_band,
+                    columns: &columns,
+                    first_row,
+                    image_height,
+                    block,
+                },
+            );
         });
         Ok(())
     }
@@ -120,24 +108,14 @@ impl<T: Real> FilterStack<T> {
         image: ArrayView3<'_, T>,
         out: ArrayViewMut3<'_, T>,
     ) -> Result<()> {
-        let [height, width] = validate::image_size("image", &image)?;
+        let [_, width] = validate::image_size("image", &image)?;
         validate::same_shape("output", image.dim(), out.dim())?;
         let columns = Columns::new(width);
-        for_each_block(blocks_mut(out), |mut block| {
-            let (mut y1, mut result) = (zero_rgb(), zero_rgb());
-            let mut unlimited = zero_tile();
-            for r in 0..block.height() {
-                let x = (block.first_row + r) as f64 / height as f64;
-                let polynomials = self.polynomial.each_ref().map(|p| p.row(x));
-                for tile in columns.tiles() {
-                    load_image(&image, block.first_row + r, tile.start, &mut y1);
-                    for ch in 0..3 {
-                        polynomials[ch].value(tile.y, &y1[ch], &mut unlimited);
-                        self.fusion.polynomial(&unlimited, &mut result[ch]);
-                    }
-                    block.store(r, tile.start, &result);
-                }
-            }
+        for_each_block(blocks_mut(out), |block| {
+            T::apply_polynomial(
+                self.instructions,
+                PolynomialBlock { stack: self, image, columns: &columns, block },
+            );
         });
         Ok(())
     }
@@ -186,13 +164,121 @@ impl<T: Real> FilterStack<T> {
                 polynomials = self.polynomial.each_ref().map(|p| p.row(x));
                 last_row = Some(row);
             }
-            let y = T::narrow(column as f64 / width as f64);
+            let y = column as f64 / width as f64;
             for ch in 0..3 {
-                let value = values[[ch, n]];
-                let unlimited = polynomials[ch].at(y, value + zero_if_finite(value));
-                out[[ch, n]] = self.fusion.limit_polynomial(unlimited);
+                let value = values[[ch, n]].wide();
+                // Infinities become NaN here too.
+                let unlimited = polynomials[ch].at(y, value + 0.0 * value);
+                out[[ch, n]] = self.fusion.limit_polynomial(T::narrow(unlimited));
             }
         }
         Ok(())
+    }
+}
+
+/// The way forward on one block of rows.
+pub struct ApplyBlock<'a, T> {
+    stack: &'a FilterStack<T>,
+    image: ArrayView3<'a, T>,
+    columns: &'a Columns<T>,
+    /// Where the array's first row lies in the image.
+    first_row: usize,
+    image_height: usize,
+    block: BlockMut<'a, T>,
+}
+
+impl<T: Real> WithSimd for ApplyBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { stack, image, columns, first_row, image_height, mut block } = self;
+        let mut graduated = stack.graduated.scratch();
+        let mut elliptical = stack.elliptical.scratch();
+        let (mut pixels, mut result) = (Tile::rgb(T::zero()), Tile::filled(T::zero()));
+        let fusion = stack.fusion.kernel::<T, S>(simd);
+        let zero = Wide::splat(simd, T::zero());
+        for r in 0..block.height() {
+            let row = block.first_row + r;
+            let x = (first_row + row) as f64 / image_height as f64;
+            stack.graduated.begin_row(x, columns.width(), &mut graduated);
+            stack.elliptical.begin_row(x, columns.width(), &mut elliptical);
+            let polynomials = stack.polynomial.each_ref().map(|p| p.row(x));
+            for tile in columns.tiles() {
+                stack.graduated.product::<T, S>(simd, tile, &mut graduated);
+                stack.elliptical.product::<T, S>(simd, tile, &mut elliptical);
+                let count = tile.vector_count::<S>();
+                let padded = count * T::lanes::<S>();
+                let y1 = read_rgb(&image, row, tile.start, padded, &mut pixels);
+                for ch in 0..3 {
+                    let polynomial = polynomials[ch].kernel::<T, S>(simd);
+                    let y = &tile.y.vectors::<S>()[..count];
+                    let y1 = &T::vectors::<S>(y1[ch])[..count];
+                    let graduated = &graduated.product[ch].vectors::<S>()[..count];
+                    let elliptical = &elliptical.product[ch].vectors::<S>()[..count];
+                    write(block.row_mut(ch, r), tile.start, padded, &mut result, |out| {
+                        let out = &mut T::vectors_mut::<S>(out)[..count];
+                        for j in 0..count {
+                            let i = load_pixels(simd, y1[j], zero);
+                            let y = Wide::new(simd, y[j]);
+                            out[j] = if stack.fusion.filters {
+                                let ingredients = Ingredients {
+                                    y1: i,
+                                    polynomial: polynomial.value(y, i),
+                                    graduated: Wide::new(simd, graduated[j]),
+                                    elliptical: Wide::new(simd, elliptical[j]),
+                                };
+                                fusion.fuse(ingredients).lanes()
+                            } else {
+                                fusion.limit(i).lanes()
+                            };
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Y2 on one block of rows.
+pub struct PolynomialBlock<'a, T> {
+    stack: &'a FilterStack<T>,
+    image: ArrayView3<'a, T>,
+    columns: &'a Columns<T>,
+    block: BlockMut<'a, T>,
+}
+
+impl<T: Real> WithSimd for PolynomialBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { stack, image, columns, mut block } = self;
+        let (mut pixels, mut result) = (Tile::rgb(T::zero()), Tile::filled(T::zero()));
+        let fusion = stack.fusion.kernel::<T, S>(simd);
+        let zero = Wide::splat(simd, T::zero());
+        for r in 0..block.height() {
+            let row = block.first_row + r;
+            let x = row as f64 / image.dim().1 as f64;
+            let polynomials = stack.polynomial.each_ref().map(|p| p.row(x));
+            for tile in columns.tiles() {
+                let count = tile.vector_count::<S>();
+                let padded = count * T::lanes::<S>();
+                let y1 = read_rgb(&image, row, tile.start, padded, &mut pixels);
+                for ch in 0..3 {
+                    let polynomial = polynomials[ch].kernel::<T, S>(simd);
+                    let y = &tile.y.vectors::<S>()[..count];
+                    let y1 = &T::vectors::<S>(y1[ch])[..count];
+                    write(block.row_mut(ch, r), tile.start, padded, &mut result, |out| {
+                        let out = &mut T::vectors_mut::<S>(out)[..count];
+                        for j in 0..count {
+                            let i = load_pixels(simd, y1[j], zero);
+                            let y = Wide::new(simd, y[j]);
+                            out[j] = fusion.limit(polynomial.value(y, i)).lanes();
+                        }
+                    });
+                }
+            }
+        }
     }
 }

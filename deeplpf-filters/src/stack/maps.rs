@@ -3,8 +3,11 @@
 use ndarray::Array3;
 
 use super::FilterStack;
-use super::rows::{blocks_mut, for_each_block};
-use crate::tile::{Columns, zero_rgb};
+use pulp::{Simd, WithSimd};
+
+use super::rows::{BlockMut, blocks_mut, for_each_block};
+use crate::simd::Wide;
+use crate::tile::{Columns, Tile, store};
 use crate::{Error, Real, Result};
 
 /// What the local filters scale each pixel and channel by; all `[3, height, width]`.
@@ -35,25 +38,11 @@ impl<T: Real> FilterStack<T> {
         let blocks: Vec<_> =
             graduated.into_iter().zip(elliptical).zip(fused).map(|((g, e), f)| [g, e, f]).collect();
         let columns = Columns::new(width);
-        for_each_block(blocks, |mut block| {
-            let mut scratch = (self.graduated.scratch(), self.elliptical.scratch());
-            let (mut graduated, mut elliptical) = (zero_rgb(), zero_rgb());
-            for r in 0..block[0].height() {
-                let x = (block[0].first_row + r) as f64 / height as f64;
-                let rows = (self.graduated.rows(x), self.elliptical.rows(x));
-                for tile in columns.tiles() {
-                    self.graduated.product(&rows.0, tile, &mut scratch.0, &mut graduated);
-                    self.elliptical.product(&rows.1, tile, &mut scratch.1, &mut elliptical);
-                    let mut result = [(); 3].map(|()| zero_rgb());
-                    for ch in 0..3 {
-                        let [g, e, s] = self.fusion.maps(&graduated[ch], &elliptical[ch]);
-                        (result[0][ch], result[1][ch], result[2][ch]) = (g, e, s);
-                    }
-                    for (block, tile_of_map) in block.iter_mut().zip(&result) {
-                        block.store(r, tile.start, tile_of_map);
-                    }
-                }
-            }
+        for_each_block(blocks, |blocks| {
+            T::scale_maps(
+                self.instructions,
+                MapBlock { stack: self, columns: &columns, height, blocks },
+            );
         });
         let [graduated, elliptical, fused] = maps;
         Ok(ScaleMaps {
@@ -61,5 +50,48 @@ impl<T: Real> FilterStack<T> {
             elliptical: (!self.elliptical.is_empty()).then_some(elliptical),
             fused,
         })
+    }
+}
+
+/// The maps on one block of rows: graduated, elliptical, fused.
+pub struct MapBlock<'a, T> {
+    stack: &'a FilterStack<T>,
+    columns: &'a Columns<T>,
+    height: usize,
+    blocks: [BlockMut<'a, T>; 3],
+}
+
+impl<T: Real> WithSimd for MapBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { stack, columns, height, mut blocks } = self;
+        let mut graduated = stack.graduated.scratch();
+        let mut elliptical = stack.elliptical.scratch();
+        let mut result = Tile::rgb(T::zero());
+        let fusion = stack.fusion.kernel::<T, S>(simd);
+        for r in 0..blocks[0].height() {
+            let x = (blocks[0].first_row + r) as f64 / height as f64;
+            stack.graduated.begin_row(x, columns.width(), &mut graduated);
+            stack.elliptical.begin_row(x, columns.width(), &mut elliptical);
+            for tile in columns.tiles() {
+                stack.graduated.product::<T, S>(simd, tile, &mut graduated);
+                stack.elliptical.product::<T, S>(simd, tile, &mut elliptical);
+                for ch in 0..3 {
+                    for j in 0..tile.vector_count::<S>() {
+                        let of = |tile: &Tile<T>| Wide::new(simd, tile.vectors::<S>()[j]);
+                        let [g, e, _, fused] =
+                            fusion.maps(of(&graduated.product[ch]), of(&elliptical.product[ch]));
+                        for (result, map) in result.iter_mut().zip([g, e, fused]) {
+                            result.vectors_mut::<S>()[j] = map.lanes();
+                        }
+                    }
+                    for (block, result) in blocks.iter_mut().zip(&result) {
+                        store(result, tile.start, block.row_mut(ch, r));
+                    }
+                }
+            }
+        }
     }
 }

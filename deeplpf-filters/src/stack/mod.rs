@@ -3,11 +3,13 @@
 mod apply;
 mod constrain;
 mod maps;
+mod passes;
 mod rows;
 mod validate;
 mod vjp;
 
 pub use maps::ScaleMaps;
+pub use passes::Passes;
 pub use vjp::{ParamGradients, Vjp};
 
 use crate::elliptical::{self, EllipticalProfile};
@@ -15,7 +17,8 @@ use crate::fusion::Fusion;
 use crate::graduated::{self, GraduatedProfile};
 use crate::mask::LocalFilter;
 use crate::polynomial::ChannelPolynomial;
-use crate::{Real, Result, StackConfig, StackParams};
+use crate::simd::Token;
+use crate::{Instructions, Real, Result, StackConfig, StackParams};
 
 /// The filters of one image with their parameters: polynomial, graduated, elliptical, fused.
 ///
@@ -30,9 +33,10 @@ pub struct FilterStack<T> {
     params: StackParams<T>,
     raw: Option<Vec<T>>,
     polynomial: [ChannelPolynomial; 3],
-    graduated: LocalFilter<T, GraduatedProfile<T>>,
-    elliptical: LocalFilter<T, EllipticalProfile<T>>,
-    fusion: Fusion<T>,
+    graduated: LocalFilter<GraduatedProfile>,
+    elliptical: LocalFilter<EllipticalProfile>,
+    fusion: Fusion,
+    instructions: Token,
 }
 
 /// The mean openness of all gates, for a penalty on it, with its gradient.
@@ -51,13 +55,14 @@ impl<T: Real> FilterStack<T> {
     /// From the network's unconstrained numbers, in the order that [`StackConfig`] describes.
     ///
     /// # Errors
-    /// If the configuration contradicts itself, the length is wrong or a number is not finite.
+    /// If the configuration contradicts itself, the length is wrong, a number is not finite, or
+    /// `DEEPLPF_SIMD` is set to something that is not [available](Instructions::available).
     pub fn from_raw(config: &StackConfig, raw: &[T]) -> Result<Self> {
         config.validate()?;
         validate::raw(config, raw)?;
         let wide: Vec<f64> = raw.iter().map(|v| v.wide()).collect();
         let params = constrain::constrain(config, &wide).map(T::narrow);
-        Ok(Self::prepare(config, params, Some(raw.to_vec())))
+        Self::prepare(config, params, Some(raw.to_vec()))
     }
 
     /// From named parameters, e.g. edited ones of [`params`](Self::params). Given unchanged they
@@ -67,17 +72,19 @@ impl<T: Real> FilterStack<T> {
     /// If the configuration contradicts itself, the parameters do not fit it, or a number is
     /// outside its domain: everything must be finite, semi-axes (and in the paper dialect o1 and
     /// o2) between 1e-10 and 1e6, centres, angles and scales at most 1e6 in size, and in the
-    /// release dialect `offset` and `o2` within ±20.
+    /// release dialect `offset` and `o2` within ±20. Also if `DEEPLPF_SIMD` is set to something that
+    /// is not [available](Instructions::available).
     pub fn from_params(config: &StackConfig, params: StackParams<T>) -> Result<Self> {
         config.validate()?;
         validate::params(config, &params)?;
-        Ok(Self::prepare(config, params, None))
+        Self::prepare(config, params, None)
     }
 
-    fn prepare(config: &StackConfig, params: StackParams<T>, raw: Option<Vec<T>>) -> Self {
+    fn prepare(config: &StackConfig, params: StackParams<T>, raw: Option<Vec<T>>) -> Result<Self> {
+        let instructions = Instructions::selected()?.require()?;
         let wide = params.map(T::wide);
         let gates = |of: fn(&crate::GateParams<T>) -> &Vec<T>, k: usize| {
-            params.gates.as_ref().map_or(T::one(), |gates| of(gates)[k])
+            params.gates.as_ref().map_or(1.0, |gates| of(gates)[k].wide())
         };
         let graduated = wide.graduated.iter().enumerate().map(|(k, p)| {
             let (profile, ramps) = graduated::prepare(config, p);
@@ -87,15 +94,30 @@ impl<T: Real> FilterStack<T> {
             let (profile, ramps) = elliptical::prepare(config, &wide.elliptical, k);
             (profile, ramps, gates(|g| &g.elliptical, k))
         });
-        Self {
+        Ok(Self {
             polynomial: ChannelPolynomial::all(config.dialect, params.polynomial.as_ref()),
-            graduated: LocalFilter::new(config.dialect, graduated),
-            elliptical: LocalFilter::new(config.dialect, elliptical),
+            graduated: LocalFilter::new(config.dialect, config.gates, graduated),
+            elliptical: LocalFilter::new(config.dialect, config.gates, elliptical),
             fusion: Fusion::new(config),
             config: config.clone(),
             params,
             raw,
-        }
+            instructions,
+        })
+    }
+
+    /// The same stack computed with other instructions than
+    /// [`Instructions::selected`](crate::Instructions::selected), e.g. to compare them.
+    ///
+    /// # Errors
+    /// If this machine does not have them.
+    pub fn with_instructions(self, instructions: Instructions) -> Result<Self> {
+        Ok(Self { instructions: instructions.require()?, ..self })
+    }
+
+    /// The instructions that every pass over the pixels uses.
+    pub fn instructions(&self) -> Instructions {
+        self.instructions.instructions()
     }
 
     /// The configuration.

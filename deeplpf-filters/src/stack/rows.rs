@@ -1,17 +1,26 @@
 //! Splitting an image into blocks of rows, in parallel where feature `rayon` is on.
 
-use ndarray::{ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis};
+use ndarray::{ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis};
+use pulp::Simd;
 
 use crate::Real;
-use crate::real::zero_if_finite;
-use crate::tile::{RgbTile, TILE, load, store};
+use crate::simd::Wide;
+use crate::tile::{RgbTile, read};
 
-/// Rows per block. Fixed, so that the order of additions does not depend on the threads; small, so
-/// that a 341-row image still makes 43 blocks to share.
-const BLOCK_ROWS: usize = 8;
+/// Fewest rows of a block: few, so that a 341-row image still makes 43 blocks to share.
+const FEWEST_ROWS: usize = 8;
+
+/// Most blocks of an image: they bound the memory of the partial sums.
+const MOST_BLOCKS: usize = 256;
+
+/// Rows per block. It depends on the image alone, so that the order of additions does not depend
+/// on the threads.
+fn block_rows(height: usize) -> usize {
+    height.div_ceil(MOST_BLOCKS).max(FEWEST_ROWS)
+}
 
 /// Some consecutive rows of the three planes of an array that is written to.
-pub(super) struct BlockMut<'a, T> {
+pub struct BlockMut<'a, T> {
     pub(super) first_row: usize,
     planes: [ArrayViewMut2<'a, T>; 3],
 }
@@ -21,11 +30,9 @@ impl<T: Real> BlockMut<'_, T> {
         self.planes[0].nrows()
     }
 
-    /// Writes a tile to the block's row `r`, columns `start..`.
-    pub(super) fn store(&mut self, r: usize, start: usize, tile: &RgbTile<T>) {
-        for (plane, tile) in self.planes.iter_mut().zip(tile) {
-            store(tile, start, plane.row_mut(r));
-        }
+    /// Row `r` of the block in plane `ch`.
+    pub(super) fn row_mut(&mut self, ch: usize, r: usize) -> ArrayViewMut1<'_, T> {
+        self.planes[ch].row_mut(r)
     }
 }
 
@@ -34,10 +41,11 @@ pub(super) fn blocks_mut<T>(array: ArrayViewMut3<'_, T>) -> Vec<BlockMut<'_, T>>
     let (red, rest) = array.split_at(Axis(0), 1);
     let (green, blue) = rest.split_at(Axis(0), 1);
     let mut rest = [red, green, blue].map(|plane| plane.index_axis_move(Axis(0), 0));
-    let mut blocks = Vec::with_capacity(rest[0].nrows().div_ceil(BLOCK_ROWS));
+    let rows = block_rows(rest[0].nrows());
+    let mut blocks = Vec::with_capacity(rest[0].nrows().div_ceil(rows));
     let mut first_row = 0;
     while rest[0].nrows() > 0 {
-        let height = BLOCK_ROWS.min(rest[0].nrows());
+        let height = rows.min(rest[0].nrows());
         let [(r, rs), (g, gs), (b, bs)] = rest.map(|plane| plane.split_at(Axis(0), height));
         blocks.push(BlockMut { first_row, planes: [r, g, b] });
         rest = [rs, gs, bs];
@@ -62,44 +70,29 @@ pub(super) fn for_each_block<B: Send, R: Send>(
     }
 }
 
-/// Loads columns `start..` of image row `r`. Infinities become NaN, so that no later limit can
-/// make an ordinary number of them.
-pub(super) fn load_image<T: Real>(
-    image: &ArrayView3<'_, T>,
+/// The three channels of `padded` columns of row `r` of an image, see [`read`].
+pub(super) fn read_rgb<'a, T: Real>(
+    image: &ArrayView3<'a, T>,
     r: usize,
     start: usize,
-    tile: &mut RgbTile<T>,
-) {
-    for (ch, tile) in tile.iter_mut().enumerate() {
-        load(image.slice(ndarray::s![ch, r, ..]), start, T::zero(), tile);
-        for value in tile {
-            *value += zero_if_finite(*value);
-        }
-    }
-}
-
-/// Loads columns `start..` of cotangent row `r`; zero beyond the image, where nothing must count.
-pub(super) fn load_cotangent<T: Real>(
-    cotangent: &ArrayView3<'_, T>,
-    r: usize,
-    start: usize,
-    tile: &mut RgbTile<T>,
-) {
-    for (ch, tile) in tile.iter_mut().enumerate() {
-        load(cotangent.slice(ndarray::s![ch, r, ..]), start, T::zero(), tile);
-    }
-}
-
-/// Whether a tile holds finite numbers only.
-pub(super) fn all_finite<T: Real>(tile: &RgbTile<T>) -> bool {
-    tile.iter().all(|channel| {
-        let mut residue = [T::zero(); 8];
-        for chunk in channel.chunks_exact(8) {
-            for (r, &value) in residue.iter_mut().zip(chunk) {
-                *r += zero_if_finite(value);
-            }
-        }
-        const { assert!(TILE.is_multiple_of(8)) };
-        residue.iter().all(|r| *r == T::zero())
+    padded: usize,
+    buffers: &'a mut RgbTile<T>,
+) -> [&'a [T]; 3] {
+    let mut ch = 0;
+    buffers.each_mut().map(|buffer| {
+        let row = image.index_axis_move(Axis(0), ch).index_axis_move(Axis(0), r);
+        ch += 1;
+        read(row, start, padded, buffer)
     })
+}
+
+/// Loads pixels. Infinities become NaN, so that no later limit can make an ordinary number of them.
+#[inline(always)]
+pub(super) fn load_pixels<T: Real, S: Simd>(
+    simd: S,
+    lanes: T::Vector<S>,
+    zero: Wide<T, S>,
+) -> Wide<T, S> {
+    let value = Wide::new(simd, lanes);
+    value.mul_add(zero, value)
 }

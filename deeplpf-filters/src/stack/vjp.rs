@@ -2,12 +2,15 @@
 
 use ndarray::{Array3, ArrayView3, ArrayViewMut3};
 
-use super::rows::{all_finite, blocks_mut, for_each_block, load_cotangent, load_image};
+use pulp::{Simd, WithSimd};
+
+use super::rows::{BlockMut, blocks_mut, for_each_block, read_rgb};
 use super::{FilterStack, constrain, validate};
-use crate::fusion::{Cotangents, Ingredients};
+use crate::fusion::Ingredients;
 use crate::mask::InstanceSums;
-use crate::polynomial::add_moments;
-use crate::tile::{Columns, RgbTile, TILE, zero_rgb, zero_tile};
+use crate::polynomial::WideMoments;
+use crate::simd::Wide;
+use crate::tile::{ColumnTile, Columns, TILE, Tile, write};
 use crate::{
     Error, GateParams, PolynomialParams, Real, Result, StackParams, elliptical, graduated,
 };
@@ -41,7 +44,7 @@ impl<T> Vjp<T> {
 }
 
 /// The parameters' gradient in sums over pixels, of a block or of the image.
-struct Sums {
+pub struct Sums {
     polynomial: [Vec<f64>; 3],
     graduated: Vec<InstanceSums>,
     elliptical: Vec<InstanceSums>,
@@ -88,74 +91,9 @@ impl<T: Real> FilterStack<T> {
     ) -> Result<ParamGradients<T>> {
         let [height, width] = self.check_shapes(&image, &cotangent, &image_gradient)?;
         let columns = Columns::new(width);
-        let partial = for_each_block(blocks_mut(image_gradient), |mut block| -> Result<Sums> {
-            let mut sums = self.no_sums();
-            let mut scratch = (self.graduated.scratch(), self.elliptical.scratch());
-            let (mut y1, mut d_y, mut d_y1) = (zero_rgb(), zero_rgb(), zero_rgb());
-            let (mut polynomial, mut d_polynomial) = (zero_tile(), zero_rgb());
-            let mut slope = zero_tile();
-            let (mut graduated, mut elliptical) = (zero_rgb(), zero_rgb());
-            let (mut d_graduated, mut d_elliptical) = (zero_rgb(), zero_rgb());
-            for r in 0..block.height() {
-                let row = block.first_row + r;
-                let x = row as f64 / height as f64;
-                let rows = (self.graduated.rows(x), self.elliptical.rows(x));
-                let polynomials = self.polynomial.each_ref().map(|p| p.row(x));
-                let mut moments = [[[0.0; 4]; 4]; 3];
-                for tile in columns.tiles() {
-                    load_image(&image, row, tile.start, &mut y1);
-                    load_cotangent(&cotangent, row, tile.start, &mut d_y);
-                    check_finite("image", &image, row, tile.start, &y1)?;
-                    check_finite("cotangent", &cotangent, row, tile.start, &d_y)?;
-
-                    self.graduated.product(&rows.0, tile, &mut scratch.0, &mut graduated);
-                    self.elliptical.product(&rows.1, tile, &mut scratch.1, &mut elliptical);
-                    for ch in 0..3 {
-                        polynomials[ch].value(tile.y, &y1[ch], &mut polynomial);
-                        self.fusion.fuse_pull_back(
-                            Ingredients {
-                                y1: &y1[ch],
-                                polynomial: &polynomial,
-                                graduated: &graduated[ch],
-                                elliptical: &elliptical[ch],
-                            },
-                            &d_y[ch],
-                            Cotangents {
-                                y1: &mut d_y1[ch],
-                                polynomial: &mut d_polynomial[ch],
-                                graduated: &mut d_graduated[ch],
-                                elliptical: &mut d_elliptical[ch],
-                            },
-                        );
-                        polynomials[ch].intensity_slope(tile.y, &y1[ch], &mut slope);
-                        for j in 0..TILE {
-                            d_y1[ch][j] += d_polynomial[ch][j] * slope[j];
-                        }
-                        if self.config.polynomial.is_some() {
-                            add_moments(&d_polynomial[ch], tile.y, &y1[ch], &mut moments[ch]);
-                        }
-                    }
-                    block.store(r, tile.start, &d_y1);
-                    self.graduated.pull_back(
-                        &rows.0,
-                        tile,
-                        &mut scratch.0,
-                        &d_graduated,
-                        &mut sums.graduated,
-                    );
-                    self.elliptical.pull_back(
-                        &rows.1,
-                        tile,
-                        &mut scratch.1,
-                        &d_elliptical,
-                        &mut sums.elliptical,
-                    );
-                }
-                for ch in 0..3 {
-                    self.polynomial[ch].pull_back(x, &moments[ch], &mut sums.polynomial[ch]);
-                }
-            }
-            Ok(sums)
+        let partial = for_each_block(blocks_mut(image_gradient), |block| {
+            let (stack, columns) = (self, &columns);
+            T::vjp(self.instructions, VjpBlock { stack, image, cotangent, columns, height, block })
         });
         self.finish(partial)
     }
@@ -208,37 +146,18 @@ impl<T: Real> FilterStack<T> {
     ) -> Result<ParamGradients<T>> {
         let [height, width] = self.check_shapes(&image, &cotangent, &image_gradient)?;
         let columns = Columns::new(width);
-        let partial = for_each_block(blocks_mut(image_gradient), |mut block| -> Result<Sums> {
-            let mut sums = self.no_sums();
-            let (mut y1, mut d_y, mut d_y1) = (zero_rgb(), zero_rgb(), zero_rgb());
-            let (mut unlimited, mut d_polynomial, mut slope) =
-                (zero_tile(), zero_tile(), zero_tile());
-            for r in 0..block.height() {
-                let row = block.first_row + r;
-                let x = row as f64 / height as f64;
-                let polynomials = self.polynomial.each_ref().map(|p| p.row(x));
-                let mut moments = [[[0.0; 4]; 4]; 3];
-                for tile in columns.tiles() {
-                    load_image(&image, row, tile.start, &mut y1);
-                    load_cotangent(&cotangent, row, tile.start, &mut d_y);
-                    check_finite("image", &image, row, tile.start, &y1)?;
-                    check_finite("cotangent", &cotangent, row, tile.start, &d_y)?;
-                    for ch in 0..3 {
-                        polynomials[ch].value(tile.y, &y1[ch], &mut unlimited);
-                        self.fusion.polynomial_pull_back(&unlimited, &d_y[ch], &mut d_polynomial);
-                        polynomials[ch].intensity_slope(tile.y, &y1[ch], &mut slope);
-                        for j in 0..TILE {
-                            d_y1[ch][j] = d_polynomial[j] * slope[j];
-                        }
-                        add_moments(&d_polynomial, tile.y, &y1[ch], &mut moments[ch]);
-                    }
-                    block.store(r, tile.start, &d_y1);
-                }
-                for ch in 0..3 {
-                    self.polynomial[ch].pull_back(x, &moments[ch], &mut sums.polynomial[ch]);
-                }
-            }
-            Ok(sums)
+        let partial = for_each_block(blocks_mut(image_gradient), |block| {
+            T::vjp_polynomial(
+                self.instructions,
+                PolynomialVjpBlock {
+                    stack: self,
+                    image,
+                    cotangent,
+                    columns: &columns,
+                    height,
+                    block,
+                },
+            )
         });
         self.finish(partial)
     }
@@ -324,22 +243,193 @@ impl<T: Real> FilterStack<T> {
     }
 }
 
-/// Names the first entry of a tile that is not finite, if there is one.
-fn check_finite<T: Real>(
+/// Tiles of a row after which the sums in the pixel type are added up in `f64`: an `f32` then holds
+/// the sum of some hundred terms.
+const TILES_PER_SUM: usize = 32;
+
+/// The way back on one block of rows.
+pub struct VjpBlock<'a, T> {
+    stack: &'a FilterStack<T>,
+    image: ArrayView3<'a, T>,
+    cotangent: ArrayView3<'a, T>,
+    columns: &'a Columns<T>,
+    height: usize,
+    block: BlockMut<'a, T>,
+}
+
+impl<T: Real> WithSimd for VjpBlock<'_, T> {
+    type Output = Result<Sums>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Result<Sums> {
+        let Self { stack, image, cotangent, columns, height, mut block } = self;
+        let mut sums = stack.no_sums();
+        let mut graduated = stack.graduated.scratch();
+        let mut elliptical = stack.elliptical.scratch();
+        let mut graduated_kept = stack.graduated.kept_scratch::<T>();
+        let mut elliptical_kept = stack.elliptical.kept_scratch::<T>();
+        let mut d_graduated = Tile::rgb(T::zero());
+        let mut d_elliptical = Tile::rgb(T::zero());
+        let mut buffers = [(); 2].map(|()| Tile::rgb(T::zero()));
+        let mut result = Tile::filled(T::zero());
+        let fusion = stack.fusion.kernel::<T, S>(simd);
+        let zero = Wide::<T, S>::splat(simd, T::zero());
+        for r in 0..block.height() {
+            let row = block.first_row + r;
+            let x = row as f64 / height as f64;
+            stack.graduated.begin_row(x, columns.width(), &mut graduated);
+            stack.elliptical.begin_row(x, columns.width(), &mut elliptical);
+            let polynomials = stack.polynomial.each_ref().map(|p| p.row(x));
+            let mut moments = [WideMoments::<T, S>::zero(simd); 3];
+            for (t, tile) in columns.tiles().enumerate() {
+                stack.graduated.product_kept(simd, tile, &mut graduated, &mut graduated_kept);
+                stack.elliptical.product_kept(simd, tile, &mut elliptical, &mut elliptical_kept);
+                let count = tile.vector_count::<S>();
+                let padded = count * T::lanes::<S>();
+                let [image_buffers, cotangent_buffers] = &mut buffers;
+                let y1 = read_rgb(&image, row, tile.start, padded, image_buffers);
+                let d = read_rgb(&cotangent, row, tile.start, padded, cotangent_buffers);
+                let mut residue = zero;
+                for ch in 0..3 {
+                    let polynomial = polynomials[ch].kernel::<T, S>(simd);
+                    let y = &tile.y.vectors::<S>()[..count];
+                    let [y1, d] = [y1[ch], d[ch]].map(|v| &T::vectors::<S>(v)[..count]);
+                    let graduated = &graduated.product[ch].vectors::<S>()[..count];
+                    let elliptical = &elliptical.product[ch].vectors::<S>()[..count];
+                    let d_graduated = &mut d_graduated[ch].vectors_mut::<S>()[..count];
+                    let d_elliptical = &mut d_elliptical[ch].vectors_mut::<S>()[..count];
+                    let mut sums = moments[ch];
+                    write(block.row_mut(ch, r), tile.start, padded, &mut result, |out| {
+                        let out = &mut T::vectors_mut::<S>(out)[..count];
+                        for j in 0..count {
+                            let [i, d, y] = [y1[j], d[j], y[j]].map(|v| Wide::new(simd, v));
+                            residue = d.mul_add(zero, i.mul_add(zero, residue));
+                            if !stack.fusion.filters {
+                                out[j] = fusion.limit_pull_back(i, d).lanes();
+                                continue;
+                            }
+                            let [value, slope] = polynomial.value_and_slope(y, i);
+                            let ingredients = Ingredients {
+                                y1: i,
+                                polynomial: value,
+                                graduated: Wide::new(simd, graduated[j]),
+                                elliptical: Wide::new(simd, elliptical[j]),
+                            };
+                            let [d_y1, d_value, d_g, d_e] = fusion.fuse_pull_back(ingredients, d);
+                            out[j] = d_value.mul_add(slope, d_y1).lanes();
+                            sums.add(d_value, y, i);
+                            d_graduated[j] = d_g.lanes();
+                            d_elliptical[j] = d_e.lanes();
+                        }
+                    });
+                    moments[ch] = sums;
+                }
+                if !residue.sum().is_finite() {
+                    find_not_finite("image", &image, row, tile)?;
+                    find_not_finite("cotangent", &cotangent, row, tile)?;
+                }
+                let (g_kept, e_kept) = (&mut graduated_kept, &mut elliptical_kept);
+                stack.graduated.pull_back(simd, tile, &graduated, g_kept, &mut d_graduated);
+                stack.elliptical.pull_back(simd, tile, &elliptical, e_kept, &mut d_elliptical);
+                if (t + 1) % TILES_PER_SUM == 0 || tile.start + TILE >= columns.width() {
+                    stack.graduated.flush::<T, S>(simd, &graduated, g_kept, &mut sums.graduated);
+                    stack.elliptical.flush::<T, S>(simd, &elliptical, e_kept, &mut sums.elliptical);
+                    for ch in 0..3 {
+                        let gradient = &mut sums.polynomial[ch];
+                        stack.polynomial[ch].pull_back(x, &moments[ch].sum(), gradient);
+                    }
+                    moments = [WideMoments::zero(simd); 3];
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// The way back of Y2 on one block of rows.
+pub struct PolynomialVjpBlock<'a, T> {
+    stack: &'a FilterStack<T>,
+    image: ArrayView3<'a, T>,
+    cotangent: ArrayView3<'a, T>,
+    columns: &'a Columns<T>,
+    height: usize,
+    block: BlockMut<'a, T>,
+}
+
+impl<T: Real> WithSimd for PolynomialVjpBlock<'_, T> {
+    type Output = Result<Sums>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Result<Sums> {
+        let Self { stack, image, cotangent, columns, height, mut block } = self;
+        let mut sums = stack.no_sums();
+        let mut buffers = [(); 2].map(|()| Tile::rgb(T::zero()));
+        let mut result = Tile::filled(T::zero());
+        let fusion = stack.fusion.kernel::<T, S>(simd);
+        let zero = Wide::<T, S>::splat(simd, T::zero());
+        for r in 0..block.height() {
+            let row = block.first_row + r;
+            let x = row as f64 / height as f64;
+            let polynomials = stack.polynomial.each_ref().map(|p| p.row(x));
+            let mut moments = [WideMoments::<T, S>::zero(simd); 3];
+            for (t, tile) in columns.tiles().enumerate() {
+                let count = tile.vector_count::<S>();
+                let padded = count * T::lanes::<S>();
+                let [image_buffers, cotangent_buffers] = &mut buffers;
+                let y1 = read_rgb(&image, row, tile.start, padded, image_buffers);
+                let d = read_rgb(&cotangent, row, tile.start, padded, cotangent_buffers);
+                let mut residue = zero;
+                for ch in 0..3 {
+                    let polynomial = polynomials[ch].kernel::<T, S>(simd);
+                    let y = &tile.y.vectors::<S>()[..count];
+                    let [y1, d] = [y1[ch], d[ch]].map(|v| &T::vectors::<S>(v)[..count]);
+                    let mut sums = moments[ch];
+                    write(block.row_mut(ch, r), tile.start, padded, &mut result, |out| {
+                        let out = &mut T::vectors_mut::<S>(out)[..count];
+                        for j in 0..count {
+                            let [i, d, y] = [y1[j], d[j], y[j]].map(|v| Wide::new(simd, v));
+                            residue = d.mul_add(zero, i.mul_add(zero, residue));
+                            let [value, slope] = polynomial.value_and_slope(y, i);
+                            let d_value = fusion.limit_pull_back(value, d);
+                            out[j] = (d_value * slope).lanes();
+                            sums.add(d_value, y, i);
+                        }
+                    });
+                    moments[ch] = sums;
+                }
+                if !residue.sum().is_finite() {
+                    find_not_finite("image", &image, row, tile)?;
+                    find_not_finite("cotangent", &cotangent, row, tile)?;
+                }
+                if (t + 1) % TILES_PER_SUM == 0 || tile.start + TILE >= columns.width() {
+                    for ch in 0..3 {
+                        let gradient = &mut sums.polynomial[ch];
+                        stack.polynomial[ch].pull_back(x, &moments[ch].sum(), gradient);
+                    }
+                    moments = [WideMoments::zero(simd); 3];
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// Names the first entry of part of a row that is not finite, if there is one.
+#[cold]
+#[inline(never)]
+fn find_not_finite<T: Real>(
     what: &'static str,
     array: &ArrayView3<'_, T>,
     row: usize,
-    start: usize,
-    tile: &RgbTile<T>,
+    tile: ColumnTile<'_, T>,
 ) -> Result<()> {
-    if all_finite(tile) {
-        return Ok(());
-    }
-    for (channel, values) in tile.iter().enumerate() {
-        if let Some(j) = values.iter().position(|v| !v.is_finite()) {
-            let column = start + j;
-            let value = array[[channel, row, column]].wide();
-            return Err(Error::NotFinite { what, channel, row, column, value });
+    for channel in 0..3 {
+        for column in tile.start..tile.start + tile.len() {
+            let value = array[[channel, row, column]];
+            if !value.is_finite() {
+                let value = value.wide();
+                return Err(Error::NotFinite { what, channel, row, column, value });
+            }
         }
     }
     Ok(())
