@@ -17,8 +17,10 @@ mod results;
 mod timing;
 mod training;
 
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -120,8 +122,19 @@ enum What {
     TrainingStep,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match execute(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to say where stderr is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Run(args) => run(&args),
         Command::Weights { out } => random_weights::write(&out),
         Command::Photograph { out, size } => Photograph::new(size).write_jpeg(&out),
@@ -148,7 +161,7 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
         What::TrainingStep => training::step(weights()?, args.size, schedule)?,
     };
     let what = args.what.to_possible_value().context("a measurement without a name")?;
-    let record = Record::new(what.get_name(), args.size, measured);
-    println!("{}", serde_json::to_string(&record)?);
-    Ok(())
+    let record = Record::new(what.get_name(), args.size, measured)?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(&record)?).context("cannot write the record")
 }

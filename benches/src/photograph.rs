@@ -48,7 +48,7 @@ fn noise(n: u32) -> u32 {
 fn value(row: u64, column: u64, channel: u64) -> u8 {
     let fast = triangle(3 * row + 2 * column + 40 * channel, 512);
     let slow = triangle(row / 4 + column / 2 + 97 * channel, 512);
-    let edge = if (row / 96 + column / 64) % 2 == 0 { 0 } else { 31 };
+    let edge = (row / 96 + column / 64) % 2 * 31;
     let place = (row as u32).wrapping_mul(0x9e37_79b1) ^ (column as u32).wrapping_mul(3);
     let grain = u64::from(noise(place.wrapping_add(channel as u32)) & 31);
     // At most (3 * 255 + 3 * 255) / 8 + 31 + 31 = 253.

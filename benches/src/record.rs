@@ -1,5 +1,6 @@
 //! The line of JSON a measurement prints. `peers/measuring/record.py` prints the same.
 
+use deeplpf_filters::Instructions;
 use serde::Serialize;
 
 use crate::machine;
@@ -56,14 +57,17 @@ struct Times {
 
 impl Record {
     /// The record of `measured`; asks for the process's peak memory now.
-    pub fn new(what: &str, size: Size, measured: Measured) -> Self {
+    ///
+    /// # Errors
+    /// `DEEPLPF_SIMD` names instructions that the processor does not have.
+    pub fn new(what: &str, size: Size, measured: Measured) -> anyhow::Result<Self> {
         let mut record = Self {
             side: "deeplpf",
             what: what.to_owned(),
             height: size.height,
             width: size.width,
             threads: rayon::current_num_threads(),
-            instruction_set: machine::instruction_set(),
+            instruction_set: Instructions::selected()?.name(),
             skipped: None,
             times: None,
             start_bytes: None,
@@ -79,7 +83,7 @@ impl Record {
                 record.peak_bytes = machine::peak_bytes();
             }
         }
-        record
+        Ok(record)
     }
 }
 
