@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::DataError;
 
@@ -15,10 +16,37 @@ use crate::DataError;
 /// a regular file: a rename would replace a device or a pipe by a file. They do not name the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let place = resolve(path)?;
-    let (mut file, name) = temporary(&place)?.into_parts();
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    name.persist(&place).map_err(|e| e.error)
+    let mut temporary = Temporary::beside(&place)?;
+    temporary.file.write_all(bytes)?;
+    temporary.file.sync_all()?;
+    temporary.rename(&place)
+}
+
+/// Whether files can be made in `folder`: makes one and removes it.
+///
+/// # Errors
+/// The operating system's.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    Temporary::beside(&folder.join("x")).map(drop)
+}
+
+/// Removes every file that is being written at this moment by any thread of the process, and lets no
+/// more be begun or finished: for a program that ends right afterwards and would leave halves behind.
+pub fn remove_unfinished() {
+    let mut unfinished = unfinished();
+    for path in unfinished.drain(..) {
+        // The program is about to end, and there is nothing better to do about it.
+        let _ = fs::remove_file(path);
+    }
+    // Kept for ever: whoever begins or finishes a file now waits until the program is gone.
+    std::mem::forget(unfinished);
+}
+
+/// Temporaries that exist. Held while one is made, renamed or removed.
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    // A list of paths is whole whatever panicked.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The file that [`write()`] replaces: `path`, or where it is a symbolic link the file it leads to.
@@ -41,9 +69,10 @@ pub(crate) fn write_atomically(
     let place = replaceable(path)
         .map_err(failed)?
         .ok_or_else(|| DataError::NotRegularFile { path: path.to_path_buf() })?;
-    let (file, name) = temporary(&place).map_err(failed)?.into_parts();
+    let mut temporary = Temporary::beside(&place).map_err(failed)?;
+    let file = temporary.file.try_clone().map_err(failed)?;
     write_through(file, path, write)?;
-    name.persist(&place).map_err(|e| failed(e.error))
+    temporary.rename(&place).map_err(failed)
 }
 
 /// The file a rename may replace: `path`, or what it links to. `None` where there is something that
@@ -63,18 +92,47 @@ fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// An empty file beside `path`.
-fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".deeplpf-").suffix(".partial");
-    // Temporaries are private by default; the finished file should be as readable as any other.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).map_err(|e| plain(&e))
+/// A file that is removed again unless it is renamed.
+struct Temporary {
+    file: File,
+    /// `None` once it was renamed.
+    name: Option<tempfile::TempPath>,
+}
+
+impl Temporary {
+    /// An empty file beside `path`.
+    fn beside(path: &Path) -> io::Result<Self> {
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".deeplpf-").suffix(".partial");
+        // Temporaries are private by default; the finished file should be as readable as any other.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut unfinished = unfinished();
+        let (file, name) = builder.tempfile_in(folder).map_err(|e| plain(&e))?.into_parts();
+        unfinished.push(name.to_path_buf());
+        Ok(Self { file, name: Some(name) })
+    }
+
+    fn rename(&mut self, place: &Path) -> io::Result<()> {
+        let Some(name) = self.name.take() else { return Ok(()) };
+        let mut unfinished = unfinished();
+        unfinished.retain(|path| *path != *name);
+        name.persist(place).map_err(|e| e.error)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let Some(name) = self.name.take() else { return };
+        let mut unfinished = unfinished();
+        unfinished.retain(|path| *path != *name);
+        // As `tempfile` itself: a temporary that cannot be removed is left.
+        drop(name);
+    }
 }
 
 /// Writes to an open file and flushes it to disk.
@@ -188,6 +246,29 @@ mod tests {
         // ... and less, so that it is reached by the flush after it.
         let error = write_through(full(), path, |w| w.write_all(&[0; 16]).map_err(text));
         assert!(matches!(error, Err(DataError::DiskFull { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_unfinished_can_be_removed_from_outside() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("picture.png");
+        let error = write_atomically(&path, |writer| {
+            writer.write_all(b"half").map_err(|e| DataError::write(&path, e))?;
+            let temporary = names(folder.path()).pop().expect("there is one");
+            assert!(temporary.ends_with(".partial"), "{temporary}");
+            // What `remove_unfinished` does, but for this test's own: others run beside it.
+            let mut unfinished = unfinished();
+            let ours = unfinished.iter().position(|path| path.starts_with(folder.path()));
+            let ours = unfinished.swap_remove(ours.expect("is known"));
+            std::fs::remove_file(ours).expect("there");
+            Ok(())
+        })
+        .expect_err("gone");
+        assert!(matches!(error, DataError::Write { .. }), "{error}");
+        assert!(names(folder.path()).is_empty());
+        check_writable(folder.path()).expect("writable");
+        assert!(names(folder.path()).is_empty());
+        check_writable(&folder.path().join("missing")).expect_err("no folder");
     }
 
     #[test]

@@ -104,6 +104,17 @@ pub enum DataError {
         /// What is wrong with the profile.
         reason: String,
     },
+    /// Results cannot be converted back to the photograph's own profile.
+    #[error(
+        "{} was not written: the photograph's ICC profile cannot be kept ({reason}); leave out \
+         --keep-profile and the result will be sRGB", path.display()
+    )]
+    KeepProfile {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// An array that is not 3 x H x W with H, W > 0.
     #[error("{} cannot be written: a picture is an array of 3 x height x width, not {shape:?}", path.display())]
     Shape {

@@ -49,7 +49,7 @@ pub use error::DataError;
 pub use find::{FoundImages, find_each, find_images};
 pub use pairs::{Pair, PairPaths, PairProblem, PairedFolder};
 pub use picture::{
-    DecodeLimits, Image, ImageInfo, OutputFormat, SourceFormat, decode, decode_bytes,
-    decode_bytes_with, decode_with, encode,
+    DecodeLimits, EncodeOptions, ExifLeftOut, Image, ImageInfo, OutputFormat, Picture, Rendering,
+    SourceFormat, decode, decode_bytes, decode_bytes_with, decode_with, encode,
 };
 pub use split::{Split, SplitPairs};

@@ -199,6 +199,17 @@ fn header_bombs() {
     );
 }
 
+/// 100 and 200 megapixels are within the limit: what stops these is that there are no pixels.
+#[test]
+fn large_photographs_are_within_the_limit() {
+    for (width, height) in [(12_247, 8_165), (17_320, 11_547)] {
+        let cut = png_saying(width, height);
+        // Nothing after the header: refused before anything is allocated.
+        let error = decode_bytes(&cut[..60], Path::new("x.png")).expect_err("cut");
+        assert!(matches!(error, DataError::Truncated { .. }), "{error}");
+    }
+}
+
 /// Just under the limit, but with no pixels behind it: an error, and quickly.
 #[test]
 fn a_header_without_its_pixels() {

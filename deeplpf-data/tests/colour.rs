@@ -6,7 +6,9 @@ use std::path::Path;
 
 use common::icc::{self, ADOBE_RGB, Curve, DISPLAY_P3, PRO_PHOTO, Primaries, SRGB};
 use common::{Source, bytes_of, crc};
-use deeplpf_data::{DataError, decode, decode_bytes};
+use deeplpf_data::{
+    DataError, DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, decode, decode_bytes,
+};
 use image::ExtendedColorType;
 
 /// Against f64. A profile stores primaries in 1/65536 and the library works in f32 after the curves;
@@ -206,4 +208,102 @@ fn profiles_broken_in_the_container_are_errors() {
         let error = decode_bytes(&file, Path::new(name)).expect_err(name);
         assert!(matches!(error, DataError::Profile { .. }), "{name}: {error}");
     }
+}
+
+/// sRGB back to the profile it came from: what the written levels stand for, computed in f64, is
+/// the sRGB picture that was given.
+#[test]
+fn kept_profiles_give_the_same_colours() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("x.png");
+    let keep = EncodeOptions { keep_profile: true, ..Default::default() };
+    for (name, primaries, curve) in [
+        ("ProPhoto RGB", &PRO_PHOTO, Curve::Gamma256(461)),
+        ("Adobe RGB", &ADOBE_RGB, Curve::Gamma256(563)),
+        ("Display P3", &DISPLAY_P3, Curve::Srgb),
+        ("Display P3, tables of 1024", &DISPLAY_P3, Curve::SrgbTable),
+    ] {
+        let profile = icc::rgb(primaries, curve);
+        let source = Source { icc: Some(&profile), ..Source::new(25, 5, ExtendedColorType::Rgb16) };
+        let file = source.png(&bytes_of(&colours().concat()));
+        let picture = Picture::from_bytes(&file, Path::new(name), &DecodeLimits::default());
+        let picture = picture.expect("decodes");
+        // All of sRGB lies within these spaces.
+        let srgb = ndarray::Array3::from_shape_fn((3, 5, 25), |(c, y, x)| {
+            f32::from(colours()[y * 25 + x][c]) / 65535.0
+        });
+        let mut rendering =
+            Rendering::new(&path, (25, 5), OutputFormat::Png16, Some(picture.info()), &keep)
+                .expect("a rendering");
+        rendering.put_rows(0, srgb.view());
+        rendering.write().expect("written");
+
+        let file = std::fs::File::open(&path).expect("there");
+        let mut reader =
+            png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG");
+        assert_eq!(reader.info().icc_profile.as_deref(), Some(&profile[..]));
+        let mut bytes = vec![0; 25 * 5 * 6];
+        reader.next_frame(&mut bytes).expect("pixels");
+        let mut worst = 0.0f64;
+        for (k, pixel) in bytes.chunks_exact(6).enumerate() {
+            let level = |c: usize| u16::from_be_bytes([pixel[2 * c], pixel[2 * c + 1]]);
+            let values = [0, 1, 2].map(|c| f64::from(level(c)) / 65535.0);
+            let found = icc::to_srgb(primaries, curve, values);
+            for (c, found) in found.iter().enumerate() {
+                let given = f64::from(srgb[[c, k / 25, k % 25]]);
+                let linear = |v| Curve::Srgb.to_linear(v);
+                worst = worst.max((linear(*found) - linear(given)).abs());
+            }
+        }
+        // In linear light: half a level of each channel, 1.8 times as much after ProPhoto's curve,
+        // times 3 (the sum of a row of its matrix to sRGB); and what reading may be off.
+        assert!(worst < 3.0 * 1.8 * 0.5 / 65535.0 + 1e-5, "{name}: {worst:.1e}");
+        eprintln!("{name} kept: largest difference {worst:.1e}");
+    }
+}
+
+/// A profile that is sRGB by another name is kept as it is, and the levels are not touched.
+#[test]
+fn a_kept_srgb_profile_changes_nothing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("x.png");
+    let profile = icc::rgb(&SRGB, Curve::SrgbTable);
+    let source = Source { icc: Some(&profile), ..Source::new(25, 5, ExtendedColorType::Rgb16) };
+    let file = source.png(&bytes_of(&colours().concat()));
+    let image = decode_bytes(&file, Path::new("x.png")).expect("decodes");
+    let keep = EncodeOptions { keep_profile: true, ..Default::default() };
+    let mut rendering =
+        Rendering::new(&path, (25, 5), OutputFormat::Png16, Some(&image.info), &keep)
+            .expect("a rendering");
+    rendering.put_rows(0, image.pixels.view());
+    rendering.write().expect("written");
+    let again = decode(&path).expect("decodes");
+    assert_eq!(again.pixels, image.pixels);
+    assert_eq!(again.info.icc_profile, Some(profile));
+}
+
+/// Profiles without a way back are errors before anything is written; npy stays sRGB.
+#[test]
+fn profiles_that_cannot_be_kept_are_errors() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("x.png");
+    let keep = EncodeOptions { keep_profile: true, ..Default::default() };
+    let tables = icc::tables(|[r, g, b]| [f64::from(r + g + b) * 30.0, 0.0, 0.0]);
+    let grey = icc::grey(Curve::Gamma256(461));
+    for (profile, layout, reason) in
+        [(tables, ExtendedColorType::Rgb8, "tables"), (grey, ExtendedColorType::L8, "Gray pixels")]
+    {
+        let source = Source { icc: Some(&profile), ..Source::new(2, 1, layout) };
+        let samples = [10; 6];
+        let count = if layout == ExtendedColorType::L8 { 2 } else { 6 };
+        let image = decode_bytes(&source.png(&samples[..count]), Path::new("x.png"));
+        let info = image.expect("decodes").info;
+        let new = |format| Rendering::new(&path, (2, 1), format, Some(&info), &keep);
+        let error = new(OutputFormat::Png).err().expect("no way back");
+        assert!(matches!(error, DataError::KeepProfile { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+        assert!(error.to_string().contains("; leave out --keep-profile"), "{error}");
+        assert!(new(OutputFormat::Npy).is_ok());
+    }
+    assert!(common::names(folder.path()).is_empty());
 }

@@ -4,18 +4,32 @@
 //! an embedded ICC profile is applied, EXIF or TIFF orientation is applied, alpha is dropped, grey
 //! becomes RGB, and what cannot be read faithfully is an error. [`encode`] rounds, never truncates,
 //! and replaces the file only when all of it has been written.
+//!
+//! Where memory counts, a [`Picture`] and a [`Rendering`] do the same in the files' own bit depth,
+//! row by row: a photograph of 24 megapixels is 72 MB on its way in and 72 MB on its way out.
+//!
+//! Metadata: EXIF is kept (see [`encode`]); XMP, IPTC and comments are not.
 
 mod colour;
 mod container;
 mod decode;
+mod decoded;
 mod encode;
+mod exif;
+mod jpeg;
+mod levels;
 mod npy;
 mod orientation;
+mod png;
+mod rendering;
+mod tiff_file;
 
 use ndarray::Array3;
 
 pub use decode::{DecodeLimits, decode, decode_bytes, decode_bytes_with, decode_with};
-pub use encode::{JPEG_QUALITY, OutputFormat, encode};
+pub use decoded::Picture;
+pub use encode::{EncodeOptions, JPEG_QUALITY, OutputFormat, encode};
+pub use rendering::{ExifLeftOut, Rendering};
 
 /// A decoded picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +64,8 @@ pub struct ImageInfo {
     /// The embedded ICC profile, if any. The pixels are in sRGB regardless.
     pub icc_profile: Option<Vec<u8>>,
     /// The EXIF block (from its TIFF header on), if any, as in the file: it still tells the
-    /// original orientation. TIFF files spread EXIF over their own tags; it is not collected.
+    /// original orientation. TIFF files spread EXIF over their own directories; from them the
+    /// fields that speak of the photograph are collected into a block.
     pub exif: Option<Vec<u8>>,
     /// EXIF orientation of the file, 1 to 8; 1 is upright. Already applied to the pixels.
     pub orientation: u8,

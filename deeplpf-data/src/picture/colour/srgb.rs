@@ -1,5 +1,7 @@
 //! sRGB as a destination: its matrix, its encoding, its profile.
 
+use std::sync::LazyLock;
+
 use moxcms::{CmsError, ColorProfile};
 
 /// XYZ of the profile connection space (white 0.9642, 1, 0.8249) to linear sRGB.
@@ -31,6 +33,63 @@ pub(super) fn encode(linear: f32) -> f32 {
     if v <= 0.003_130_8 { 12.92 * v } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
 }
 
+/// The linear light of an sRGB value, clipped to [0, 1]. IEC 61966-2-1.
+fn decode(encoded: f64) -> f64 {
+    let v = encoded.clamp(0.0, 1.0);
+    if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+}
+
+/// A function on [0, 1] as equally spaced values with straight lines between them.
+pub(super) struct Lines(Vec<f32>);
+
+impl Lines {
+    pub(super) fn new(intervals: u32, function: impl Fn(f64) -> f64) -> Self {
+        let at = |k: u32| function(f64::from(k) / f64::from(intervals)) as f32;
+        Self((0..=intervals).map(at).collect())
+    }
+
+    /// The value at `x`, clipped to [0, 1].
+    pub(super) fn apply(&self, x: f32) -> f32 {
+        let intervals = self.0.len() - 1;
+        let position = x.clamp(0.0, 1.0) * intervals as f32;
+        let below = (position as usize).min(intervals - 1);
+        let (low, high) = (self.0[below], self.0[below + 1]);
+        low + (high - low) * (position - below as f32)
+    }
+}
+
+/// [`encode`] as lines: the power costs twenty times as much, once for every sample of a photograph.
+pub(super) struct Encoding(Lines);
+
+impl Encoding {
+    /// With 2^16 intervals the error is below 1e-6: 8e-7 beside the kink at 0.0031308, where the
+    /// slope falls from 12.92 to 12.70, and 7e-8 elsewhere. A 16-bit level is 1.5e-5.
+    pub(super) fn get() -> &'static Self {
+        static TABLE: LazyLock<Encoding> =
+            LazyLock::new(|| Encoding(Lines::new(1 << 16, |v| f64::from(encode(v as f32)))));
+        &TABLE
+    }
+
+    pub(super) fn apply(&self, linear: f32) -> f32 {
+        self.0.apply(linear)
+    }
+}
+
+/// [`decode`] as lines.
+pub(super) struct Decoding(Lines);
+
+impl Decoding {
+    /// The second derivative is at most 3: with 2^12 intervals the error is below 3e-8.
+    pub(super) fn get() -> &'static Self {
+        static TABLE: LazyLock<Decoding> = LazyLock::new(|| Decoding(Lines::new(1 << 12, decode)));
+        &TABLE
+    }
+
+    pub(super) fn apply(&self, encoded: f32) -> f32 {
+        self.0.apply(encoded)
+    }
+}
+
 /// Where an ICC header tells the time of creation (ICC.1:2022, 7.2.1).
 const CREATION_TIME: std::ops::Range<usize> = 24..36;
 /// 1999-10-01 00:00:00, the month of IEC 61966-2-1: year, month, day, hour, minute, second.
@@ -57,6 +116,25 @@ mod tests {
         let white = FROM_XYZ.map(|r| r[0] * 0.9642 + r[1] + r[2] * 0.8249);
         for v in white {
             assert!((v - 1.0).abs() < 1e-9, "{white:?}");
+        }
+    }
+
+    /// At points that are no table's, everywhere and densely where the curve bends most.
+    #[test]
+    fn lines_are_close_to_the_formulas() {
+        let points = (0..=300_000).map(|k| f64::from(k) / 3e5);
+        let dark = (0..=100_000).map(|k| f64::from(k) / 1e7);
+        let (mut encoding, mut decoding) = (0.0f64, 0.0f64);
+        for x in points.chain(dark) {
+            let exact =
+                if x <= 0.003_130_8 { 12.92 * x } else { 1.055 * x.powf(1.0 / 2.4) - 0.055 };
+            encoding = encoding.max((f64::from(Encoding::get().apply(x as f32)) - exact).abs());
+            let found = f64::from(Decoding::get().apply(x as f32));
+            decoding = decoding.max((found - decode(x)).abs());
+        }
+        assert!(encoding < 1e-6 && decoding < 2e-7, "{encoding:e} {decoding:e}");
+        for (x, end) in [(-1.0, 0.0), (2.0, 1.0)] {
+            assert!((Encoding::get().apply(x) - end).abs() < 1e-6);
         }
     }
 
