@@ -133,7 +133,7 @@ fn identity_initialisation_leaves_no_instance_dead() {
     }
 }
 
-/// `wiring`, `gates` and `colour` change nothing at the start.
+/// `wiring`, `gates` and `colour` change nothing at the start, up to rounding.
 #[test]
 fn optional_parts_are_exact_identities_at_the_start() {
     let base = ModelConfig {
@@ -149,9 +149,11 @@ fn optional_parts_are_exact_identities_at_the_start() {
     ] {
         let output =
             model(&config, Initialisation::Release).forward(&x, Mode::Evaluate).unwrap().output;
-        // With `wiring` the features are made, without it they are composed into the heads' weights:
-        // the same sums in another order.
-        let bound = if config.fixes.contains(Fix::Wiring) { 1e-14 } else { 0.0 };
+        // With `wiring` the features are made, and with `colour` the first head reads a resized
+        // image, where otherwise both are composed into the heads' weights: the same sums in
+        // another order.
+        let reordered = config.colour || config.fixes.contains(Fix::Wiring);
+        let bound = if reordered { 1e-14 } else { 0.0 };
         assert!(distance(&output, &plain) <= bound, "{config:?}");
     }
 }

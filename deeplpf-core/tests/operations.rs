@@ -7,8 +7,8 @@ use deeplpf_core::{
         colour_stage::{RAW_LEN, colour_stage},
         conv::{Activation, Conv2d, Padding},
         max_pool::max_pool2,
+        patches::resized_patches,
         resize::bilinear_resize,
-        upsample::upsample_concat,
     },
     random::{Generator, Purpose},
 };
@@ -219,20 +219,151 @@ fn pooling() {
     assert_eq!(values(gradients.get(&flat).unwrap()), [1.0, 0.0, 0.0, 0.0]);
 }
 
-#[test]
-fn upsampling_pads_bottom_and_left() {
-    let x = Tensor::new(&[[[[1.0f64, 2.0]]]], &Device::Cpu).unwrap();
-    let skip = Tensor::full(5.0, (1, 1, 3, 5), &Device::Cpu).unwrap();
-    let out = values(&upsample_concat(&x, &skip).unwrap());
-    assert_eq!(out[..15], [0., 1., 1., 2., 2., 0., 1., 1., 2., 2., 0., 0., 0., 0., 0.]);
-    assert!(out[15..].iter().all(|&v| v == 5.0));
-    for (height, width) in [(4, 6), (5, 6), (4, 7), (5, 7)] {
-        let arguments =
-            [random(&[2, 2, 2, 3], -1., 1., 11), random(&[2, 3, height, width], -1., 1., 12)];
-        check_gradients("upsample", &arguments, |a| upsample_concat(&a[0], &a[1]).unwrap());
+/// The joint of the U-Net's arms by its definition, for one image and channel-first vectors.
+fn upsampled_beside(coarse: &Tensor, skip: &Tensor) -> Tensor {
+    let (n, c, h, w) = coarse.dims4().unwrap();
+    let (_, _, height, width) = skip.dims4().unwrap();
+    let small = values(coarse);
+    let mut large = Vec::new();
+    for (image, channel, y, x) in itertools(n, c, height, width) {
+        let column = (x + 2 * w).checked_sub(width).map(|x| x / 2);
+        large.push(match column {
+            Some(column) if y < 2 * h => small[((image * c + channel) * h + y / 2) * w + column],
+            _ => 0.0,
+        });
     }
-    let far = random(&[1, 1, 6, 6], 0.0, 1.0, 1);
-    assert!(upsample_concat(&x, &far).is_err());
+    let large = Tensor::from_vec(large, (n, c, height, width), &Device::Cpu).unwrap();
+    Tensor::cat(&[&large, skip], 1).unwrap()
+}
+
+#[test]
+fn convolution_of_two_tensors_is_that_of_their_concatenation() {
+    let weight = random(&[4, 5, 3, 3], -1.0, 1.0, 20);
+    let bias = random(&[4], -1.0, 1.0, 21);
+    for (conv, kernel) in convolutions().filter(|(_, kernel)| *kernel == 3) {
+        for (height, width) in [(4, 6), (5, 6), (4, 7), (5, 7), (23, 40)] {
+            let coarse = random(&[2, 2, height / 2, width / 2], -1., 1., 11);
+            let skip = random(&[2, 3, height, width], -1., 1., 12);
+            let ours = conv.apply_upsampled((&coarse, &skip), &weight, &bias).unwrap();
+            let whole = upsampled_beside(&coarse, &skip);
+            let plain = conv.apply(&whole, &weight, &bias).unwrap();
+            // The same blocks and the same order of sums.
+            assert_eq!(values(&ours), values(&plain), "{conv:?} {kernel} {height}x{width}");
+            let first = whole.narrow(1, 0, 2).unwrap();
+            let ours = conv.apply_pair((&first, &skip), &weight, &bias).unwrap();
+            assert_eq!(values(&ours), values(&plain), "{conv:?} {kernel} {height}x{width}");
+        }
+    }
+    let conv = Conv2d { padding: Padding::Reflect, stride: 1, activation: Activation::LeakyRelu };
+    for (height, width) in [(4, 6), (5, 6), (4, 7), (5, 7)] {
+        let arguments = [
+            random(&[2, 2, height / 2, width / 2], -1., 1., 11),
+            random(&[2, 3, height, width], -1., 1., 12),
+            weight.clone(),
+            bias.clone(),
+        ];
+        check_gradients("upsampled", &arguments, |a| {
+            conv.apply_upsampled((&a[0], &a[1]), &a[2], &a[3]).unwrap()
+        });
+    }
+    let strided = Conv2d { padding: Padding::Zero, stride: 2, activation: Activation::LeakyRelu };
+    let arguments =
+        [random(&[1, 2, 5, 6], -1., 1., 13), random(&[1, 3, 5, 6], -1., 1., 14), weight, bias];
+    check_gradients("pair", &arguments, |a| {
+        strided.apply_pair((&a[0], &a[1]), &a[2], &a[3]).unwrap()
+    });
+    let far = random(&[2, 3, 9, 9], 0.0, 1.0, 1);
+    let near = random(&[2, 2, 2, 3], 0.0, 1.0, 1);
+    assert!(conv.apply_upsampled((&near, &far), &arguments[2], &arguments[3]).is_err());
+    assert!(conv.apply_pair((&near, &far), &arguments[2], &arguments[3]).is_err());
+}
+
+/// Gradients in f32, through the kernels' widest vectors, against f64 on sizes with several blocks.
+#[test]
+fn convolution_gradients_in_single_precision() {
+    for (conv, kernel) in convolutions() {
+        for (c, o, h, w) in [(20, 12, 45, 67), (3, 33, 31, 50), (70, 40, 16, 16)] {
+            let arguments = [
+                random(&[1, c, h, w], -1.0, 1.0, 4),
+                random(&[o, c, kernel, kernel], -1.0, 1.0, 5),
+                random(&[o], -1.0, 1.0, 6),
+            ];
+            let run = |dtype: DType| {
+                let vars: Vec<Var> = arguments
+                    .iter()
+                    .map(|a| Var::from_tensor(&a.to_dtype(dtype).unwrap()).unwrap())
+                    .collect();
+                let out = conv.apply(&vars[0], &vars[1], &vars[2]).unwrap();
+                let cotangent = random(out.dims(), -1.0, 1.0, 98).to_dtype(dtype).unwrap();
+                let objective = (&out * cotangent).unwrap().sum_all().unwrap();
+                let gradients = objective.backward().unwrap();
+                let mut all = vec![out];
+                all.extend(vars.iter().map(|v| gradients.get(v).unwrap().clone()));
+                all.iter().map(|t| values(&t.to_dtype(DType::F64).unwrap())).collect::<Vec<_>>()
+            };
+            for (what, (single, double)) in run(DType::F32).iter().zip(run(DType::F64)).enumerate()
+            {
+                let largest = double.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+                let worst = single.iter().zip(&double).map(|(a, b)| (a - b).abs());
+                let worst = worst.fold(0.0, |worst, d| if d <= worst { worst } else { d });
+                // 3000 products and sums of order one, each rounded to 6e-8. A kink of LeakyReLU
+                // crossed by rounding would change one gradient by a term of order one of
+                // hundreds: none is that close here.
+                let bound = 3e-5 * largest;
+                assert!(worst <= bound, "{conv:?} {kernel} {what}: {worst:.1e} of {largest:.1e}");
+            }
+        }
+    }
+}
+
+/// The tests of this file under every instruction set this processor has, in their own processes
+/// because a process chooses once.
+#[test]
+fn every_instruction_set_passes() {
+    const VARIABLE: &str = "DEEPLPF_SIMD";
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let run = |set: &str| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.arg("convolution").env(VARIABLE, set).output().unwrap()
+    };
+    for set in ["portable", "avx2", "avx512"] {
+        let output = run(set);
+        let text = String::from_utf8_lossy(&output.stdout);
+        // A set the processor lacks is refused with a sentence, never ignored.
+        let lacking = set != "portable" && text.contains("this processor has");
+        assert!(output.status.success() || lacking, "{set}: {text}");
+    }
+    assert!(!run("mmx").status.success(), "an unknown set must be refused");
+}
+
+#[test]
+fn resized_patches_are_what_a_resized_convolution_is_linear_in() {
+    let conv = Conv2d { padding: Padding::Reflect, stride: 1, activation: Activation::Identity };
+    let weight = random(&[4, 3, 3, 3], -1.0, 1.0, 30);
+    let bias = random(&[4], -1.0, 1.0, 31);
+    let rows =
+        Tensor::cat(&[&weight.flatten_from(1).unwrap(), &bias.unsqueeze(1).unwrap()], 1).unwrap();
+    for (height, width) in [(6, 7), (3, 5), (13, 17), (2, 30)] {
+        let x = random(&[2, 3, 6, 7], -1.0, 1.0, 32);
+        let whole = conv.apply(&x, &weight, &bias).unwrap();
+        let expected = values(&bilinear_resize(&whole, height, width).unwrap());
+        let patches = resized_patches(&x, height, width).unwrap();
+        assert_eq!(patches.dims(), [2, 28, height, width]);
+        let flat = patches.reshape((2, 28, height * width)).unwrap();
+        let ours = values(&rows.broadcast_left(2).unwrap().matmul(&flat).unwrap());
+        let worst = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = worst.fold(0.0, |worst, d| if d <= worst { worst } else { d });
+        assert!(worst < 1e-14 * 30.0, "{height}x{width}: {worst:.1e}");
+        check_gradients("patches", &[random(&[1, 2, 6, 7], -1., 1., 33)], |a| {
+            resized_patches(&a[0], height, width).unwrap()
+        });
+    }
+    check_gradients("least patches", &[random(&[1, 1, 2, 2], -1., 1., 34)], |a| {
+        resized_patches(&a[0], 3, 3).unwrap()
+    });
+    assert!(resized_patches(&random(&[1, 3, 1, 7], 0., 1., 1), 4, 4).is_err());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The whole training step and the forward pass of the release's model, batch 1, f32.
+//! The whole training step (forward, loss, backward, Adam) and the forward pass of the release's
+//! model, batch 1, f32, for 1 and 2 threads.
 //!
 //! `cargo bench -p deeplpf-train`
 
@@ -7,6 +8,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use deeplpf_core::{Initialisation, LossConfig, Mode, Model, ModelConfig};
 use deeplpf_train::{Adam, AdamConfig, Batch, Trainer};
 
+/// The program's allocator: the system's returns the pages of every freed tensor.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn image(height: usize, width: usize, phase: f32) -> Tensor {
     let values: Vec<f32> =
         (0..3 * height * width).map(|i| 0.5 + 0.4 * (i as f32 * 0.013 + phase).sin()).collect();
@@ -14,10 +19,9 @@ fn image(height: usize, width: usize, phase: f32) -> Tensor {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("network");
-    group.sample_size(10);
     for (height, width) in [(128, 192), (341, 512)] {
-        let size = format!("{height}x{width}");
+        let mut group = criterion.benchmark_group(format!("network {height}x{width}"));
+        group.sample_size(10);
         let config = ModelConfig::default();
         let model =
             Model::new(&config, Initialisation::Identity, 1, DType::F32, &Device::Cpu).unwrap();
@@ -26,20 +30,25 @@ fn benches(criterion: &mut Criterion) {
             input: image(height, width, 0.0),
             target: image(height, width, 0.3),
         };
-        group.bench_function(BenchmarkId::new("forward", &size), |bencher| {
-            bencher.iter(|| model.forward(&batch.input, Mode::Evaluate).unwrap());
-        });
         let mut trainer = Trainer {
             model: model.clone(),
             adam: Adam::new(AdamConfig::default()),
             loss: LossConfig::default(),
             seed: 1,
         };
-        group.bench_function(BenchmarkId::new("step", &size), |bencher| {
-            bencher.iter(|| trainer.step(&batch, 0).unwrap());
-        });
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            group.bench_function(BenchmarkId::new("forward", threads), |bencher| {
+                pool.install(|| {
+                    bencher.iter(|| model.forward(&batch.input, Mode::Evaluate).unwrap())
+                });
+            });
+            group.bench_function(BenchmarkId::new("step", threads), |bencher| {
+                pool.install(|| bencher.iter(|| trainer.step(&batch, 0).unwrap()));
+            });
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(step, benches);

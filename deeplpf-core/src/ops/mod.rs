@@ -9,7 +9,6 @@ pub mod patches;
 pub mod resize;
 mod scratch;
 pub(crate) mod simd;
-pub mod upsample;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use num_traits::Float;
