@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::atomic_file;
-use crate::error::{EvalError, Result};
+use crate::error::{EvalError, Result, Size};
 use crate::metrics::ImageMetric;
 use crate::scores::{ImageScores, Scores, score_image};
 
@@ -21,6 +21,8 @@ const PAIRS_AT_A_TIME: usize = 4;
 pub struct Comparison {
     /// The pairs that could be scored.
     pub scores: Scores,
+    /// Sizes of the targets that could be scored, in the order of their names.
+    pub sizes: Vec<Size>,
     /// The pairs that could not: unequal sizes, damaged files, images below a metric's window.
     pub failures: Vec<Failure>,
     /// Predictions no target has the stem of. They take no part.
@@ -95,6 +97,7 @@ pub fn compare_folders(
 ) -> Result<Comparison> {
     let mut comparison = Comparison {
         scores: Scores::new(metrics.iter().map(|metric| metric.metric()).collect()),
+        sizes: Vec::new(),
         failures: Vec::new(),
         predictions_without_target: Vec::new(),
     };
@@ -115,13 +118,16 @@ pub fn compare_folders(
         }
     };
     for some in pairs.chunks(PAIRS_AT_A_TIME) {
-        let results: Vec<Result<ImageScores>> = some
+        let results: Vec<Result<(ImageScores, Size)>> = some
             .par_iter()
             .map(|(id, prediction, target)| score_files(metrics, id, prediction, target))
             .collect();
         for ((id, _, _), result) in some.iter().zip(results) {
             match result {
-                Ok(image) => comparison.scores.insert(image)?,
+                Ok((image, size)) => {
+                    comparison.scores.insert(image)?;
+                    comparison.sizes.push(size);
+                }
                 Err(error) => comparison.failures.push(Failure { id: id.clone(), error }),
             }
         }
@@ -162,10 +168,12 @@ fn score_files(
     id: &str,
     prediction: &Path,
     target: &Path,
-) -> Result<ImageScores> {
+) -> Result<(ImageScores, Size)> {
     let prediction = deeplpf_data::decode(prediction)?;
     let target = deeplpf_data::decode(target)?;
-    score_image(metrics, id, prediction.pixels.view(), target.pixels.view())
+    let (_, height, width) = target.pixels.dim();
+    let scores = score_image(metrics, id, prediction.pixels.view(), target.pixels.view())?;
+    Ok((scores, Size { width, height }))
 }
 
 fn is_folder(path: &Path) -> Result<bool> {

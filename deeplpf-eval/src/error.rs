@@ -145,6 +145,33 @@ pub enum EvalError {
         /// The name.
         id: String,
     },
+    /// Scores that were to be compared image by image are of different images.
+    #[error(
+        "`{method}` was not measured on the same images as the others: `{id}` is missing on one \
+         side; compare scores of one set of images"
+    )]
+    OtherImages {
+        /// The method.
+        method: String,
+        /// A name that one side lacks.
+        id: String,
+    },
+    /// A baseline that is none of the methods compared.
+    #[error("there is no method `{method}` to compare with: choose from {known}")]
+    NoSuchMethod {
+        /// The name asked for.
+        method: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A metric that some of the scores to be compared do not have.
+    #[error("`{method}` was not measured in `{metric}`: measure it, or leave the metric out")]
+    MetricNotMeasured {
+        /// The method.
+        method: String,
+        /// The metric's key.
+        metric: String,
+    },
     /// A score is NaN.
     #[error("the {metric} of image `{id}` is not a number")]
     NotANumber {
@@ -211,6 +238,27 @@ pub enum EvalError {
     /// Scores in JSON do not have the documented form.
     #[error("these scores are not in the expected form: {0}")]
     Json(#[from] serde_json::Error),
+    /// Scores of a comparison in which some pairs failed.
+    #[error(
+        "these are scores of only {scored} images: others could not be scored, e.g. `{id}` \
+         ({reason}); mend them and score again"
+    )]
+    IncompleteScores {
+        /// Number of images that were scored.
+        scored: usize,
+        /// An image that was not.
+        id: String,
+        /// Why it was not.
+        reason: String,
+    },
+    /// A file of scores that cannot be used.
+    #[error("{}: {source}", path.display())]
+    ScoresFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<EvalError>,
+    },
     /// The list of published numbers does not parse.
     #[error("the published numbers do not parse: {0}")]
     Published(#[from] toml::de::Error),

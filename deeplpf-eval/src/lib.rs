@@ -42,6 +42,7 @@ pub mod plot;
 pub mod published;
 mod report;
 mod scores;
+pub mod statistics;
 mod table;
 mod typeface;
 
@@ -54,4 +55,4 @@ pub use metrics::{Direction, ImageMetric, ImagePair, Metric};
 pub use published::PublishedResult;
 pub use report::{GalleryItem, GalleryPicture, PictureSource, Report};
 pub use scores::{ImageScores, Scores, evaluate, score_image};
-pub use table::{Caption, Rank, Row, Table};
+pub use table::{Caption, PairedTable, Rank, Row, Standing, Table, resolution};

@@ -115,9 +115,33 @@ impl Scores {
     /// Reads what [`Scores::to_json`] writes. The mean is computed anew.
     ///
     /// # Errors
-    /// [`EvalError::Json`] names line and column; other keys of the object are ignored.
+    /// [`EvalError::Json`] names line and column; [`EvalError::IncompleteScores`] where the object
+    /// has `failures`: its images are not all there were. Other keys are ignored.
     pub fn from_json(json: &str) -> Result<Self> {
-        Ok(serde_json::from_str(json)?)
+        #[derive(Deserialize)]
+        struct Incomplete {
+            #[serde(default)]
+            failures: BTreeMap<String, String>,
+        }
+        let scores: Self = serde_json::from_str(json)?;
+        let Incomplete { failures } = serde_json::from_str(json)?;
+        match failures.into_iter().next() {
+            None => Ok(scores),
+            Some((id, reason)) => {
+                Err(EvalError::IncompleteScores { scored: scores.len(), id, reason })
+            }
+        }
+    }
+
+    /// [`Scores::from_json`] of a file.
+    ///
+    /// # Errors
+    /// As there, with the file's name; [`EvalError::Read`].
+    pub fn read_json(path: &Path) -> Result<Self> {
+        let read = |source| EvalError::Read { path: path.to_owned(), source };
+        let json = std::fs::read_to_string(path).map_err(read)?;
+        let of_file = |source| EvalError::ScoresFile { path: path.to_owned(), source };
+        Self::from_json(&json).map_err(|error| of_file(Box::new(error)))
     }
 
     /// Writes the JSON.
@@ -323,6 +347,23 @@ mod tests {
             let error = Scores::from_json(&json.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn scores_of_fewer_images_than_there_were_are_refused() {
+        let json = example().to_json().unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        value["mean"] = serde_json::Value::Null;
+        value["failures"] = serde_json::json!({ "c": "damaged" });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.json");
+        std::fs::write(&path, value.to_string()).unwrap();
+        let error = Scores::read_json(&path).unwrap_err().to_string();
+        for part in ["scores.json", "only 2 images", "`c`", "damaged"] {
+            assert!(error.contains(part), "{error}");
+        }
+        std::fs::write(&path, json).unwrap();
+        assert_eq!(Scores::read_json(&path).unwrap(), example());
     }
 
     #[test]

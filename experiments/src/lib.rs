@@ -3,18 +3,23 @@
 //!
 //! A recipe is a TOML file (see [`Recipe`]); those of this crate are built in ([`recipes`]).
 //! [`reproduce`] expands one into runs, skips what is finished and can be interrupted and called
-//! again. [`evaluate`] does the last part for one checkpoint.
+//! again. [`evaluate`] does the last part for one checkpoint, [`compare`] lays finished evaluations
+//! side by side, image by image.
 #![deny(missing_docs)]
 
+mod compare;
 mod error;
 mod evaluation;
+mod lpips_weights;
 mod outputs;
 mod recipe;
 mod reproduce;
 mod test_pairs;
 
+pub use compare::{CompareRequest, CompareSummary, compare};
 pub use error::ExperimentError;
 pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
+pub use lpips_weights::read_lpips_vgg;
 pub use recipe::{Recipe, RunSpec, recipes};
 pub use reproduce::{ReproduceSummary, reproduce};
 

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod compare;
 mod data;
 mod enhance;
 mod eval;
@@ -15,12 +16,14 @@ use std::process::ExitCode;
 pub enum Command {
     /// Enhance photographs with trained weights.
     Enhance(enhance::Args),
-    /// Compare predictions with targets: PSNR, SSIM, ΔE.
+    /// Compare predictions with targets: PSNR, SSIM, MS-SSIM, LPIPS, ΔE.
     Metrics(metrics::Args),
     /// Train a model as a configuration file says.
     Train(train::Args),
     /// Enhance the inputs of a paired data set, score them and write a report.
     Eval(eval::Args),
+    /// Compare finished evaluations image by image: differences, intervals, tests.
+    Compare(compare::Args),
     /// Run a recipe: several trainings, their evaluation, a table, plots and a report.
     Reproduce(reproduce::Args),
     /// Look into files of weights, or convert them.
@@ -38,6 +41,7 @@ impl Command {
             Command::Metrics(args) => metrics::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Eval(args) => eval::run(&args),
+            Command::Compare(args) => compare::run(&args),
             Command::Reproduce(args) => reproduce::run(&args),
             Command::Weights(args) => weights::run(&args),
             Command::Data(args) => data::run(&args),

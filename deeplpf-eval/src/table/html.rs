@@ -38,12 +38,14 @@ impl Table {
     }
 
     fn cell(&self, row: usize, column: usize) -> String {
-        let Some(value) = self.rows[row].values[column] else { return "<td>–</td>".to_owned() };
-        let text = self.columns[column].format(value);
+        let Some((text, spread)) = self.value_and_spread(row, column) else {
+            return "<td>–</td>".to_owned();
+        };
+        let rest = format!("{spread}{}", self.standing_sign(row, column));
         match self.rank(row, column) {
-            Some(Rank::Best) => format!("<td><b>{text}</b></td>"),
-            Some(Rank::Second) => format!("<td><u>{text}</u></td>"),
-            None => format!("<td>{text}</td>"),
+            Some(Rank::Best) => format!("<td><b>{text}</b>{rest}</td>"),
+            Some(Rank::Second) => format!("<td><u>{text}</u>{rest}</td>"),
+            None => format!("<td>{text}{rest}</td>"),
         }
     }
 
@@ -53,9 +55,9 @@ impl Table {
         }
         html.push_str("<tbody class=\"published\">\n");
         for result in &self.published {
-            let number = self.source_number(result).map_or(String::new(), |n| format!(" [{n}]"));
-            let method = escape(&result.method);
-            html.push_str(&format!("<tr><th scope=\"row\">{method}, published{number}</th>"));
+            let (method, label) = (escape(&result.method), escape(&self.published_label(result)));
+            let class = if self.is_comparable(result) { "" } else { " class=\"not-comparable\"" };
+            html.push_str(&format!("<tr{class}><th scope=\"row\">{method}, {label}</th>"));
             for column in &self.columns {
                 let value = result.printed(&column.key).unwrap_or("–".to_owned());
                 html.push_str(&format!("<td>{value}</td>"));
@@ -76,6 +78,6 @@ mod tests {
         assert!(html.contains("&lt;cubic&gt; | only"), "{html}");
         assert!(!html.contains("<cubic>"), "{html}");
         assert!(html.contains("<td><b>23.93</b></td><td><u>0.8900</u></td><td>–</td>"), "{html}");
-        assert!(html.contains("DeepUPE, published [1]"), "{html}");
+        assert!(html.contains("DeepUPE, published [1]; not comparable: UPE"), "{html}");
     }
 }

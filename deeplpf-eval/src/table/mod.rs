@@ -1,10 +1,17 @@
 //! Tables: methods by metrics, with what a reader must know to trust them.
 
+mod caption;
 mod csv;
 mod html;
+mod json;
+mod latex;
 mod markdown;
+mod paired;
+mod row;
+mod standing;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::atomic_file;
 use crate::error::{EvalError, Result};
@@ -12,29 +19,11 @@ use crate::metrics::Metric;
 use crate::published::PublishedResult;
 use crate::scores::Scores;
 
+pub use caption::{Caption, resolution};
 pub(crate) use csv::csv_line;
-
-/// What was measured: printed under every table.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Caption {
-    /// The protocol, e.g. `DPE: 2250 / 2250 / 498, InputAsShotZeroed to Expert C, long edge 512`.
-    pub protocol: String,
-    /// Which part of the data, e.g. `test`.
-    pub split: String,
-    /// Number of images behind each mean.
-    pub images: usize,
-    /// Further sentences, e.g. seeds or deviations.
-    pub notes: Vec<String>,
-}
-
-/// A measured method.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// Name of the method.
-    pub method: String,
-    /// One mean per column; `None` where it was not measured.
-    pub values: Vec<Option<f64>>,
-}
+pub use paired::PairedTable;
+pub use row::Row;
+pub use standing::Standing;
 
 /// How a value stands among the measured values of its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +37,10 @@ pub enum Rank {
 /// Rows of methods, columns of metrics.
 ///
 /// Best and second best are marked per column by the printed value, so that two equal numbers
-/// have equal marks; a column with one distinct value has no marks. Published rows stand apart,
-/// with their source, and are never ranked against measured ones.
+/// have equal marks; a column with one distinct value has no marks. Where the values per image are
+/// known, each has an interval, and each is tested against the best of its column ([`Standing`]).
+/// Published rows stand apart, with their source, and are never ranked against measured ones; those
+/// of another protocol than the caption's are labelled not comparable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// Title.
@@ -59,20 +50,32 @@ pub struct Table {
     columns: Vec<Metric>,
     rows: Vec<Row>,
     published: Vec<PublishedResult>,
+    /// Made when first asked for; forgotten when a row is added.
+    standings: OnceLock<Vec<Vec<Standing>>>,
 }
 
 impl Table {
     /// A table without rows.
     pub fn new(title: impl Into<String>, caption: Caption, columns: Vec<Metric>) -> Self {
-        let (rows, published) = (Vec::new(), Vec::new());
-        Self { title: title.into(), caption, columns, rows, published }
+        Self {
+            title: title.into(),
+            caption,
+            columns,
+            rows: Vec::new(),
+            published: Vec::new(),
+            standings: OnceLock::new(),
+        }
     }
 
-    /// Adds a method with one value per column.
+    /// Adds a method with one value per column and nothing known per image: no interval, no test.
     ///
     /// # Errors
     /// [`EvalError::LengthMismatch`]; [`EvalError::NotANumber`].
-    pub fn push(&mut self, method: impl Into<String>, values: Vec<Option<f64>>) -> Result<()> {
+    pub fn push(
+        &mut self,
+        method: impl Into<String>,
+        values: Vec<Option<f64>>,
+    ) -> Result<&mut Row> {
         let method = method.into();
         if values.len() != self.columns.len() {
             return Err(EvalError::LengthMismatch {
@@ -85,31 +88,53 @@ impl Table {
             let metric = self.columns[index].key.to_string();
             return Err(EvalError::NotANumber { id: method, metric });
         }
-        self.rows.push(Row { method, values });
-        Ok(())
+        Ok(self.add(Row::of_values(method, values)))
     }
 
-    /// Adds a method by the means of its scores; columns the scores do not have stay empty.
+    /// Adds a method by its scores; columns the scores do not have stay empty.
+    ///
+    /// # Errors
+    /// As [`Table::push_seeds`].
+    pub fn push_scores(&mut self, method: impl Into<String>, scores: &Scores) -> Result<&mut Row> {
+        self.push_seeds(method, std::slice::from_ref(scores))
+    }
+
+    /// Adds a method that was trained with several seeds, by the scores of each on the same
+    /// images. Its values are means over the seeds with their standard deviation; per image it
+    /// has the mean over seeds, which intervals and tests are made from.
     ///
     /// # Errors
     /// [`EvalError::LengthMismatch`] where the scores are of another number of images than the
-    /// caption says: their mean would not belong in this table.
-    pub fn push_scores(&mut self, method: impl Into<String>, scores: &Scores) -> Result<()> {
+    /// caption says: their mean would not belong in this table. [`EvalError::OtherImages`] where
+    /// the seeds have different images.
+    pub fn push_seeds(&mut self, method: impl Into<String>, seeds: &[Scores]) -> Result<&mut Row> {
         let method = method.into();
-        if scores.len() != self.caption.images {
-            return Err(EvalError::LengthMismatch {
-                what: format!("images behind row `{method}` of the table `{}`", self.title),
-                expected: self.caption.images,
-                found: scores.len(),
-            });
+        for scores in seeds {
+            if scores.len() != self.caption.images {
+                return Err(EvalError::LengthMismatch {
+                    what: format!("images behind row `{method}` of the table `{}`", self.title),
+                    expected: self.caption.images,
+                    found: scores.len(),
+                });
+            }
         }
-        let values = self.columns.iter().map(|column| scores.mean_of(&column.key)).collect();
-        self.push(method, values)
+        let row = Row::of_seeds(method, seeds, &self.columns)?;
+        Ok(self.add(row))
+    }
+
+    fn add(&mut self, row: Row) -> &mut Row {
+        self.standings = OnceLock::new();
+        self.rows.push(row);
+        let last = self.rows.len() - 1;
+        &mut self.rows[last]
     }
 
     /// Adds published results below the measured rows.
     pub fn push_published(&mut self, results: impl IntoIterator<Item = PublishedResult>) {
         self.published.extend(results);
+        // Those that may be compared first; otherwise in the order given.
+        let protocol = &self.caption.protocol;
+        self.published.sort_by_key(|result| result.protocol != *protocol);
     }
 
     /// The columns.
@@ -122,9 +147,25 @@ impl Table {
         &self.rows
     }
 
-    /// The published rows.
+    /// The published rows, those of the caption's protocol first.
     pub fn published(&self) -> &[PublishedResult] {
         &self.published
+    }
+
+    /// Whether a published result was measured under this table's protocol.
+    pub fn is_comparable(&self, result: &PublishedResult) -> bool {
+        result.protocol == self.caption.protocol
+    }
+
+    /// What stands behind a published method's name: `published [1]`, and why it cannot be
+    /// compared where it cannot.
+    pub(crate) fn published_label(&self, result: &PublishedResult) -> String {
+        let number = self.source_number(result).map_or(String::new(), |n| format!(" [{n}]"));
+        if self.is_comparable(result) {
+            format!("published{number}")
+        } else {
+            format!("published{number}; not comparable: {}", result.protocol)
+        }
     }
 
     /// The mark of a measured value.
@@ -145,6 +186,11 @@ impl Table {
         }
     }
 
+    /// How a measured value compares with the best of its column.
+    pub fn standing(&self, row: usize, column: usize) -> Standing {
+        self.standings.get_or_init(|| standing::standings(&self.columns, &self.rows))[column][row]
+    }
+
     /// A value rounded as it is printed.
     fn printed(&self, row: usize, column: usize) -> Option<f64> {
         let value = self.rows[row].values[column]?;
@@ -153,35 +199,34 @@ impl Table {
         text.parse().ok()
     }
 
+    /// A value as text: with its deviation over seeds, or else with its interval over images.
+    pub(crate) fn value_and_spread(&self, row: usize, column: usize) -> Option<(String, String)> {
+        let format = |value| self.columns[column].format(value);
+        let row = &self.rows[row];
+        let spread = match (row.deviations[column], row.intervals[column]) {
+            (Some(deviation), _) => format!(" ± {}", format(deviation)),
+            (None, Some(interval)) => {
+                format!(" [{}, {}]", format(interval.low), format(interval.high))
+            }
+            (None, None) => String::new(),
+        };
+        Some((format(row.values[column]?), spread))
+    }
+
     /// Whether any value has a mark.
     fn has_marks(&self) -> bool {
         (0..self.rows.len())
             .any(|row| (0..self.columns.len()).any(|column| self.rank(row, column).is_some()))
     }
 
-    /// The sentences under the table: protocol, split, number of images, definitions, notes.
-    fn caption_lines(&self) -> Vec<String> {
-        let Caption { protocol, split, images, notes } = &self.caption;
-        let mut facts = Vec::new();
-        if !protocol.is_empty() {
-            facts.push(format!("Protocol: {protocol}."));
-        }
-        if !split.is_empty() {
-            facts.push(format!("Split: {split}."));
-        }
-        facts.push(format!("{images} {}.", if *images == 1 { "image" } else { "images" }));
-        let definitions: Vec<_> = self
-            .columns
-            .iter()
-            .filter(|column| column.label != column.name)
-            .map(|column| format!("{}: {}", column.label, column.name))
-            .collect();
-        let mut lines = vec![facts.join(" ")];
-        if !definitions.is_empty() {
-            lines.push(format!("{}.", definitions.join("; ")));
-        }
-        lines.extend(notes.iter().cloned());
-        lines
+    /// Headings of the columns after the metrics, and whether they are there.
+    fn has_parameters(&self) -> bool {
+        self.rows.iter().any(|row| row.parameters.is_some())
+            || self.published.iter().any(|result| result.weights.is_some())
+    }
+
+    fn has_times(&self) -> bool {
+        self.rows.iter().any(|row| row.seconds_per_image.is_some())
     }
 
     /// The distinct sources of the published rows, in order; a row's number is its position + 1.
@@ -200,7 +245,8 @@ impl Table {
         self.sources().iter().position(|other| *other == source).map(|index| index + 1)
     }
 
-    /// Writes the table in the format of the extension: `md`, `csv` or `html` (a fragment).
+    /// Writes the table in the format of the extension: `md`, `csv`, `tex` (booktabs), `json`, or
+    /// `html` (a fragment).
     ///
     /// # Errors
     /// [`EvalError::UnknownFormat`], [`EvalError::Write`].
@@ -208,13 +254,24 @@ impl Table {
         let text = match path.extension().and_then(|extension| extension.to_str()) {
             Some("md") => self.to_markdown(),
             Some("csv") => self.to_csv(),
+            Some("tex") => self.to_latex(),
+            Some("json") => self.to_json()?,
             Some("html") => self.to_html(),
             _ => {
-                let expected = ".md, .csv or .html";
+                let expected = ".md, .csv, .tex, .json or .html";
                 return Err(EvalError::UnknownFormat { path: path.to_owned(), expected });
             }
         };
         atomic_file::write(path, text.as_bytes())
+    }
+}
+
+/// A number of weights as papers print it: `1.77M`, `12.3K`, `816`.
+pub(crate) fn short_count(count: u64) -> String {
+    match count {
+        0..1000 => count.to_string(),
+        1000..999_950 => format!("{:.1}K", count as f64 / 1e3),
+        _ => format!("{:.2}M", count as f64 / 1e6),
     }
 }
 
@@ -223,12 +280,14 @@ pub(crate) mod tests {
     use super::*;
     use crate::metrics::{DeltaE76, ImageMetric, Psnr, Ssim};
     use crate::published::published_results;
+    use crate::scores::ImageScores;
 
     pub(crate) fn example() -> Table {
         let caption = Caption {
             protocol: "DPE".into(),
             split: "test".into(),
             images: 498,
+            resolution: "512x341 pixels".into(),
             notes: vec!["Seed 1.".into()],
         };
         let columns = vec![Psnr.metric(), Ssim::STANDARD.metric(), DeltaE76.metric()];
@@ -237,6 +296,33 @@ pub(crate) mod tests {
         table.push("all, \"fixed\"", vec![Some(23.931), Some(0.903), Some(8.0)]).unwrap();
         table.push("<cubic> | only", vec![Some(23.934), Some(0.89), None]).unwrap();
         table.push_published(published_results("UPE").unwrap());
+        table.push_published(published_results("DPE").unwrap().into_iter().take(1));
+        table
+    }
+
+    /// PSNR of a method on 40 images: around `mean`, with a part all methods share and one of its
+    /// own.
+    pub(crate) fn psnr_scores(mean: f64, own: f64) -> Scores {
+        let mut scores = Scores::new(vec![Psnr.metric()]);
+        for i in 0..40u32 {
+            let shared = f64::from(i * 17 % 40) / 5.0 - 3.9;
+            let value = mean + shared + own * (f64::from(i) * 2.39).sin();
+            scores.insert(ImageScores { id: format!("a{i:02}"), values: vec![value] }).unwrap();
+        }
+        scores
+    }
+
+    /// Two methods that cannot be told apart, and one that is worse.
+    pub(crate) fn tested() -> Table {
+        let caption = Caption { images: 40, split: "test".into(), ..Caption::default() };
+        let mut table = Table::new("Tested", caption, vec![Psnr.metric()]);
+        table
+            .push_scores("first", &psnr_scores(24.0, 0.5))
+            .unwrap()
+            .with_parameters(1_769_347)
+            .with_seconds_per_image(0.0521);
+        table.push_scores("near", &psnr_scores(23.99, -0.4)).unwrap();
+        table.push_scores("worse", &psnr_scores(22.0, 0.3)).unwrap();
         table
     }
 
@@ -257,5 +343,47 @@ pub(crate) mod tests {
         let scores = Scores::new(vec![Psnr.metric()]);
         let error = table.push_scores("other set", &scores).unwrap_err().to_string();
         assert!(error.contains("expected 498") && error.contains("found 0"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_told_from_the_best_is_said_to_be_so() {
+        let mut table = tested();
+        let standings = |table: &Table| -> Vec<Standing> {
+            (0..table.rows().len()).map(|row| table.standing(row, 0)).collect()
+        };
+        assert_eq!(standings(&table), [Standing::Best, Standing::Near, Standing::Different]);
+        // A new row is tested too, and one of which only the mean is known is not.
+        table.push_scores("better", &psnr_scores(26.0, 0.2)).unwrap();
+        table.push("unknown", vec![Some(23.0)]).unwrap();
+        let expected = [
+            Standing::Different,
+            Standing::Different,
+            Standing::Different,
+            Standing::Best,
+            Standing::Untested,
+        ];
+        assert_eq!(standings(&table), expected);
+    }
+
+    #[test]
+    fn seeds_give_mean_and_deviation() {
+        let caption = Caption { images: 40, ..Caption::default() };
+        let mut table = Table::new("Seeds", caption, vec![Psnr.metric()]);
+        let seeds = [23.0, 24.0, 25.0].map(|mean| psnr_scores(mean, 0.0));
+        table.push_seeds("three", &seeds).unwrap();
+        let (value, spread) = table.value_and_spread(0, 0).unwrap();
+        assert_eq!((value.as_str(), spread.as_str()), ("24.00", " ± 1.00"));
+        let mut other = Scores::new(vec![Psnr.metric()]);
+        for i in 0..40 {
+            other.insert(ImageScores { id: format!("b{i}"), values: vec![1.0] }).unwrap();
+        }
+        let error = table.push_seeds("mixed", &[psnr_scores(1.0, 0.0), other]).unwrap_err();
+        assert!(error.to_string().contains("`a00`"), "{error}");
+    }
+
+    #[test]
+    fn counts_are_printed_as_papers_do() {
+        let found = [816, 12_345, 999_960, 1_769_347].map(short_count);
+        assert_eq!(found, ["816", "12.3K", "1.00M", "1.77M"]);
     }
 }
