@@ -89,7 +89,7 @@ fn report(photographs: &[(&str, &str)]) -> Report {
         protocol: "fixtures".into(),
         split: "all".into(),
         images: photographs.len(),
-        notes: Vec::new(),
+        ..Caption::default()
     };
     let columns = metrics.iter().map(|metric| metric.metric()).collect();
     let mut table = Table::new("Methods", caption, columns);
