@@ -154,7 +154,8 @@ pub fn select_images(scores: &Scores, key: &str, count: usize) -> Result<Vec<Sel
     let (best, worst) = (count.div_ceil(3), (count + 1) / 3);
     let median = count - best - worst;
     let around = (all / 2).saturating_sub(median / 2).clamp(best, all - worst - median);
-    let groups = [(0..best, "best"), (around..around + median, "median"), (all - worst..all, "worst")];
+    let groups =
+        [(0..best, "best"), (around..around + median, "median"), (all - worst..all, "worst")];
     Ok(groups
         .into_iter()
         .flat_map(|(places, name)| places.map(move |place| (place, name)))

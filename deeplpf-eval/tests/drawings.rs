@@ -143,14 +143,11 @@ fn filters_over_a_photograph_and_their_maps() {
     let scale = 10;
     for (name, stack) in stacks() {
         let drawing = FilterDrawing::new(stack.config(), stack.params(), (width, height));
-        let mut picture = image::RgbImage::from_fn(
-            (scale * width) as u32,
-            (scale * height) as u32,
-            |x, y| {
+        let mut picture =
+            image::RgbImage::from_fn((scale * width) as u32, (scale * height) as u32, |x, y| {
                 let value = |c| photograph[[c, y as usize / scale, x as usize / scale]];
                 image::Rgb([0, 1, 2].map(|c| (value(c) * 255.0) as u8))
-            },
-        );
+            });
         let plain = picture.clone();
         drawing.draw_onto(&mut picture).unwrap();
         assert_ne!(picture, plain);

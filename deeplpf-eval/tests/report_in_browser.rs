@@ -125,7 +125,8 @@ fn a_reader_drags_sorts_and_searches() {
     browser.screenshot(&folder().join("1_light.png"));
 
     // The table: by PSNR rising, then falling.
-    let methods = "[...document.querySelectorAll('.table tbody th')].map(e => e.textContent).join()";
+    let methods =
+        "[...document.querySelectorAll('.table tbody th')].map(e => e.textContent).join()";
     assert_eq!(browser.evaluate(methods), "input, unchanged,first,second");
     let psnr = ".table thead th:nth-child(2) button";
     browser.click(psnr);

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use deeplpf_eval::{
-    Caption, ContactSheet, GalleryItem, PublishedResult, Report, Scores, SheetRow, Size, Table,
+    Caption, ContactSheet, GalleryItem, Report, Scores, SheetRow, Table,
     plot::{Bar, Bars, Curves, Plot, Series},
-    resolution,
 };
 use ndarray::Array3;
 
@@ -18,16 +17,6 @@ const MOST_SHEET_ROWS: usize = 12;
 pub(crate) struct Judged<'a> {
     pub label: String,
     pub scores: &'a Scores,
-    /// Number of weights.
-    pub parameters: Option<u64>,
-    pub seconds_per_image: Option<f64>,
-}
-
-impl<'a> Judged<'a> {
-    /// Without weights and times.
-    pub fn new(label: &str, scores: &'a Scores) -> Self {
-        Self { label: label.into(), scores, parameters: None, seconds_per_image: None }
-    }
 }
 
 /// The method whose pictures are shown.
@@ -55,10 +44,6 @@ pub(crate) struct Outputs<'a> {
     pub facts: Vec<(String, String)>,
     /// The first row is the input itself.
     pub judged: Vec<Judged<'a>>,
-    /// Sizes of the images, for the caption.
-    pub sizes: &'a [Size],
-    /// Published results beside the measured ones.
-    pub published: Vec<PublishedResult>,
     pub curves: Vec<TrainingCurve>,
     pub sheet: Sheet<'a>,
 }
@@ -67,9 +52,8 @@ impl Outputs<'_> {
     /// Writes all of it into `out` and returns the table as Markdown.
     pub fn write(&self, out: &Path) -> Result<String> {
         let table = self.table()?;
-        for extension in ["md", "csv", "tex", "json"] {
-            table.write(&out.join(format!("table.{extension}")))?;
-        }
+        table.write(&out.join("table.md"))?;
+        table.write(&out.join("table.csv"))?;
         let mut report = Report::new(&self.title);
         report.facts = self.facts.clone();
         report.tables = vec![table.clone()];
@@ -98,15 +82,13 @@ impl Outputs<'_> {
             protocol: self.tested.protocol.clone(),
             split: self.tested.split.clone(),
             images: first.len(),
-            resolution: resolution(self.sizes),
             notes: self.notes.clone(),
+            ..Caption::default()
         };
         let mut table = Table::new(&self.title, caption, first.metrics().to_vec());
         for judged in &self.judged {
-            let row = table.push_scores(&judged.label, judged.scores)?;
-            (row.parameters, row.seconds_per_image) = (judged.parameters, judged.seconds_per_image);
+            table.push_scores(&judged.label, judged.scores)?;
         }
-        table.push_published(self.published.iter().cloned());
         Ok(table)
     }
 

@@ -129,12 +129,13 @@ fn write_outputs(
             reason: format!("shown = \"{}\" is not the name of a run", recipe.shown),
         });
     };
-    // No times: the table of a recipe is the same every time it is made.
-    let mut judged = vec![Judged::new("input, unchanged", &shown.evaluated.input_scores)];
-    judged.extend(finished.iter().map(|run| Judged {
-        parameters: Some(run.parameters as u64),
-        ..Judged::new(&run.spec.label, &run.evaluated.scores)
-    }));
+    let mut judged =
+        vec![Judged { label: "input, unchanged".into(), scores: &shown.evaluated.input_scores }];
+    judged.extend(
+        finished
+            .iter()
+            .map(|run| Judged { label: run.spec.label.clone(), scores: &run.evaluated.scores }),
+    );
     let facts = finished
         .iter()
         .map(|run| {
@@ -148,8 +149,6 @@ fn write_outputs(
         notes: vec![recipe.description.clone()],
         facts,
         judged,
-        sizes: &shown.evaluated.sizes,
-        published: Vec::new(),
         curves: finished
             .iter()
             .map(|run| TrainingCurve {

@@ -38,15 +38,6 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
-    /// The protocol the data follow, for the caption. Under DPE, UPE, `3D-LUT 480p` and others,
-    /// published numbers stand beside the measured ones.
-    #[arg(long, value_name = "NAME")]
-    protocol: Option<String>,
-
-    /// Show published numbers under other protocols too, labelled not comparable.
-    #[arg(long)]
-    published: bool,
-
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -56,10 +47,9 @@ Examples:
   deeplpf eval --weights best.safetensors --data sample -o evaluation
   deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
   deeplpf eval --weights deeplpf.pt --fixes none --data fivek --target expertC --split test.txt \
---protocol DPE -o evaluation
+-o evaluation
 
-The folder gets metrics.json and input_metrics.json (scores of predictions and of the inputs \
-themselves), per_image.csv, the table as .md, .csv, .tex and .json, a contact sheet of input, \
+The folder gets metrics.json, per_image.csv, table.md, table.csv, a contact sheet of input, \
 prediction and target, and report.html, which shows them all.";
 
 /// Evaluates and prints the table.
@@ -73,8 +63,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         out: args.out.clone(),
         device: args.device.clone(),
         model: args.model.configuration(&checkpoint),
-        protocol: args.protocol.clone(),
-        all_published: args.published,
     })?;
     console::print(&format!("{summary}\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -92,3 +92,102 @@ fn pictures_of_one_stem_are_named() {
 fn an_unknown_metric_is_named() {
     pairs().run("metrics p t --metrics psnrr").fails(&["`psnrr`", "psnr_8bit"]);
 }
+
+#[test]
+fn all_metrics_are_printed_as_json_or_csv() {
+    let room = Room::new();
+    for (name, shift) in [("p/a.png", 9), ("t/a.png", 0)] {
+        std::fs::create_dir_all(room.path(name).parent().unwrap()).unwrap();
+        image::RgbImage::from_fn(170, 165, |x, y| {
+            image::Rgb([(x + shift) as u8, (y + shift) as u8, (x + y) as u8 / 2])
+        })
+        .save(room.path(name))
+        .unwrap();
+    }
+    let run = room.run("metrics p t --metrics all --format json");
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.starts_with("note: lpips_vgg is left out"), "{run:?}");
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let values = json["images"]["a"].as_object().unwrap();
+    let mut keys: Vec<_> = values.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let expected = [
+        "delta_e_2000",
+        "delta_e_76",
+        "lpips_alex",
+        "ms_ssim",
+        "psnr",
+        "psnr_8bit",
+        "ssim",
+        "ssim_population",
+        "ssim_release",
+    ];
+    assert_eq!(keys, expected);
+    assert!(values.values().all(|value| value.as_f64().is_some_and(|value| value > 0.0)));
+    let csv = room.run("metrics p t --metrics psnr,lpips_alex --format csv").succeeds().stdout;
+    assert!(csv.starts_with("image,psnr,lpips_alex\r\na,"), "{csv}");
+}
+
+#[test]
+fn lpips_says_what_it_lacks() {
+    let room = pairs();
+    room.run("metrics p t --metrics lpips_vgg").fails(&["lpips_vgg", "--lpips-vgg-weights"]);
+    room.write("vgg.safetensors", "no weights");
+    let vgg = "metrics p t --metrics lpips_vgg --lpips-vgg-weights";
+    room.run(&format!("{vgg} vgg.safetensors")).fails(&["vgg.safetensors", "safetensors"]);
+    room.run(&format!("{vgg} missing.pth")).fails(&["missing.pth"]);
+    // The weights of another network.
+    room.write_model(&crate::room::small_model(), "w.safetensors");
+    room.run(&format!("{vgg} w.safetensors")).fails(&["w.safetensors", "features.0.weight"]);
+    room.picture("p/small.png", 30, 40);
+    room.picture("t/small.png", 30, 40);
+    let run = room.run("metrics p t --metrics lpips_alex");
+    assert_eq!((run.code, run.stdout.as_str()), (1, "0 compared, 3 failed: no means\n"));
+    run.error(&["`small`", "LPIPS v0.1 AlexNet needs at least 31", "30x40"]);
+}
+
+/// Bit depth and alpha are the file's matter: the values are compared.
+#[test]
+fn depths_and_alpha_may_differ() {
+    let room = Room::new();
+    for folder in ["p", "t"] {
+        std::fs::create_dir_all(room.path(folder)).unwrap();
+    }
+    let level = |x: u32, y: u32| (x * 7 + y * 5) as u8;
+    image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([level(x, y); 3]))
+        .save(room.path("t/a.png"))
+        .unwrap();
+    image::ImageBuffer::from_fn(20, 20, |x, y| image::Rgb([u16::from(level(x, y)) * 257; 3]))
+        .save(room.path("p/a.png"))
+        .unwrap();
+    room.run("metrics p t --metrics psnr --json s.json").succeeds();
+    assert_eq!(room.json("s.json")["images"]["a"]["psnr"], "inf");
+    image::RgbaImage::from_fn(20, 20, |x, y| {
+        let value = level(x, y);
+        image::Rgba([value, value, value, 128])
+    })
+    .save(room.path("p/a.png"))
+    .unwrap();
+    room.run("metrics p t --metrics psnr --json s.json").succeeds();
+    assert_eq!(room.json("s.json")["images"]["a"]["psnr"], "inf");
+}
+
+#[test]
+fn a_damaged_file_among_many_is_counted_in_every_form() {
+    let room = Room::new();
+    for i in 0..12 {
+        room.picture(&format!("p/{i}.png"), 16, 16);
+        room.picture(&format!("t/{i}.png"), 16, 16);
+    }
+    room.write("p/7.png", &room.read("p/7.png")[..60]);
+    let run = room.run("metrics p t --format csv");
+    assert_eq!(run.stdout, "11 compared, 1 failed: no means and no CSV\n");
+    assert_eq!(run.code, 1);
+    run.one_error(&["p/7.png"]);
+    let run = room.run("metrics p t --format json");
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(run.code == 1 && json["mean"].is_null(), "{run:?}");
+    assert_eq!(json["failures"].as_object().unwrap().len(), 1);
+    room.write("s.json", &run.stdout);
+    room.run("compare a=s.json b=s.json").fails(&["s.json", "only 11 images", "`7`"]);
+}

@@ -28,7 +28,8 @@ pub(super) fn outlines(
     k: usize,
 ) -> Vec<Outline> {
     let params = &all[k];
-    let own = |b: f64, channels: [bool; 3]| Outline { channels, corners: corners(config, params, b) };
+    let own =
+        |b: f64, channels: [bool; 3]| Outline { channels, corners: corners(config, params, b) };
     let borrowed = all.get(2).map(|other| other.semi_axis_b);
     match (config.dialect, borrowed) {
         (Dialect::Release, Some(b))

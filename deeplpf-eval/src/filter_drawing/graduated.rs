@@ -130,9 +130,8 @@ mod tests {
                                 }
                                 _ => {
                                     let fixes = config.fixes;
-                                    let mask = reference::graduated_release(
-                                        fixes, params, channel, x, y,
-                                    );
+                                    let mask =
+                                        reference::graduated_release(fixes, params, channel, x, y);
                                     (mask - 1.0) / (s - 1.0)
                                 }
                             };

@@ -257,13 +257,13 @@ fn inside((x, y): (f64, f64), (width, height): (f64, f64)) -> (f64, f64) {
 fn arrow((x, y): (f64, f64), (dx, dy): (f64, f64)) -> [Stroke; 2] {
     let tip = (x + ARROW_LENGTH * dx, y + ARROW_LENGTH * dy);
     let barb = |side: f64| {
-        (
-            tip.0 - ARROW_HEAD * (dx + side * 0.6 * dy),
-            tip.1 - ARROW_HEAD * (dy - side * 0.6 * dx),
-        )
+        (tip.0 - ARROW_HEAD * (dx + side * 0.6 * dy), tip.1 - ARROW_HEAD * (dy - side * 0.6 * dx))
     };
-    [vec![(x, y), tip], vec![barb(1.0), tip, barb(-1.0)]]
-        .map(|points| Stroke { points, closed: false, dashes: SOLID })
+    [vec![(x, y), tip], vec![barb(1.0), tip, barb(-1.0)]].map(|points| Stroke {
+        points,
+        closed: false,
+        dashes: SOLID,
+    })
 }
 
 #[cfg(test)]

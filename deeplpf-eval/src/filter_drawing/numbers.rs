@@ -106,7 +106,8 @@ mod tests {
         params.graduated[0].slope = -0.25;
         let drawing = FilterDrawing::new(&config, &params, (30, 20));
         let html = drawing.numbers_html();
-        for text in ["<th scope=\"col\">gate</th>", "<td>−0.250</td>", "<td>0.500</td>", ">T</th>"] {
+        for text in ["<th scope=\"col\">gate</th>", "<td>−0.250</td>", "<td>0.500</td>", ">T</th>"]
+        {
             assert!(html.contains(text), "{text} in {html}");
         }
         assert_eq!(html.matches("<tr>").count(), 3 + 3 + 3 + 3);

@@ -2,8 +2,8 @@
 
 use image::RgbImage;
 use tiny_skia::{
-    Color, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PremultipliedColorU8,
-    StrokeDash, Transform,
+    Color, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PremultipliedColorU8, StrokeDash,
+    Transform,
 };
 
 use super::{BORDER, FilterDrawing, Instance, LINE_WIDTH, LONG_EDGE, Stroke, TEXT_SIZE};

@@ -283,7 +283,8 @@ mod tests {
         assert!(Series::over_seeds("one", &runs[..1]).band.is_empty());
         // Below zero a logarithmic axis ends; the band is cut there.
         let curves = Curves { log_y: true, series: vec![series], ..Curves::default() };
-        let wide = Series { band: vec![(1.0, -1.0, 3.0), (3.0, 4.0, 6.0)], ..curves.series[0].clone() };
+        let wide =
+            Series { band: vec![(1.0, -1.0, 3.0), (3.0, 4.0, 6.0)], ..curves.series[0].clone() };
         let svg = Curves { series: vec![wide], ..curves }.to_svg().unwrap();
         assert!(svg.contains("<polygon") && !svg.contains("NaN"), "{svg}");
     }

@@ -78,7 +78,8 @@ impl Plot for HeatMap {
         for step in 0..STEPS {
             let share = |step: usize| step as f64 / STEPS as f64;
             let color = self.scale.colors.color((step as f64 + 0.5) / STEPS as f64);
-            let (from, to) = (top + height * (1.0 - share(step)), top + height * (1.0 - share(step + 1)));
+            let (from, to) =
+                (top + height * (1.0 - share(step)), top + height * (1.0 - share(step + 1)));
             surface.rectangle([(bar, to), (bar + BAR, from)], color)?;
         }
         for (value, label) in &axis.ticks {
@@ -99,8 +100,7 @@ mod tests {
     fn the_map_keeps_its_aspect_and_its_scale_is_labelled() {
         let map = Array2::from_shape_fn((40, 60), |(y, x)| (x + y) as f32 / 400.0);
         let scale = Scale { low: 0.0, high: 0.25, colors: ColorMap::FromZero };
-        let plot =
-            HeatMap { title: "Error".into(), quantity: "difference".into(), map, scale };
+        let plot = HeatMap { title: "Error".into(), quantity: "difference".into(), map, scale };
         let (width, height) = plot.size();
         assert!((width / height - 1.5).abs() < 1e-9);
         let svg = plot.to_svg().unwrap();

@@ -167,8 +167,7 @@ mod tests {
         let counts = plot.samples[0].counts(&edges);
         assert_eq!(counts.iter().sum::<usize>(), 300);
         assert!(BINS.contains(&counts.len()), "{}", counts.len());
-        let counted =
-            values.iter().filter(|&&v| v >= edges[1] && v < edges[2]).count();
+        let counted = values.iter().filter(|&&v| v >= edges[1] && v < edges[2]).count();
         assert_eq!(counts[1], counted);
         assert!(plot.to_svg().unwrap().contains("ours, mean"));
     }

@@ -1,9 +1,9 @@
 //! Names of curves beside a piece of their line.
 
+use super::WIDTH;
 use super::dashes::dashed;
 use super::ink::{CURVES, LABEL};
 use super::surface::{Anchor, Surface};
-use super::WIDTH;
 use crate::error::Result;
 
 const MARGIN: f64 = 24.0;

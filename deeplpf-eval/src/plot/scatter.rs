@@ -109,14 +109,8 @@ impl Plot for Scatter {
         let bottom = self.height() - FOOT;
         let widest = Area::widest_tick(&axis);
         let left = (WIDTH - SIDE - widest).midpoint(widest + MARGIN).max(MARGIN + widest + 26.0);
-        let area = Area {
-            left,
-            right: left + SIDE,
-            top: bottom - SIDE,
-            bottom,
-            x: axis.clone(),
-            y: axis,
-        };
+        let area =
+            Area { left, right: left + SIDE, top: bottom - SIDE, bottom, x: axis.clone(), y: axis };
         let title = TITLE.fitted(&self.title, WIDTH - 2.0 * MARGIN);
         surface.text(&title, (MARGIN, MARGIN + 8.0), Anchor::Start, TITLE)?;
         let sentence = LABEL.fitted(&self.sentence(), WIDTH - 2.0 * MARGIN);

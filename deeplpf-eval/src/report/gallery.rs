@@ -94,9 +94,10 @@ impl GalleryItem {
         source: impl Into<PictureSource>,
         scores: &Scores,
     ) -> Self {
-        let values = scores.metrics().iter().filter_map(|metric| {
-            Some((metric.clone(), scores.get(&self.id, &metric.key)?))
-        });
+        let values = scores
+            .metrics()
+            .iter()
+            .filter_map(|metric| Some((metric.clone(), scores.get(&self.id, &metric.key)?)));
         let values = values.collect();
         let (label, source) = (label.into(), source.into());
         self.pictures.push(GalleryPicture { label, source, scores: values });
@@ -246,9 +247,8 @@ fn orders(items: &[GalleryItem]) -> Vec<Order<'_>> {
     }
     labels.reverse();
     let metrics = metrics_of(items);
-    let each = |label, less: Option<_>| {
-        metrics.iter().map(move |&metric| Order { metric, label, less })
-    };
+    let each =
+        |label, less: Option<_>| metrics.iter().map(move |&metric| Order { metric, label, less });
     let mut orders: Vec<Order<'_>> = labels.iter().flat_map(|&label| each(label, None)).collect();
     if let [last, before, ..] = labels[..] {
         orders.extend(each(last, Some(before)));
@@ -261,7 +261,11 @@ fn script_number(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
         Some(value) if value.is_infinite() => {
-            if value > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
+            if value > 0.0 {
+                "Infinity".to_owned()
+            } else {
+                "-Infinity".to_owned()
+            }
         }
         // More digits than any metric prints.
         Some(value) => format!("{value:.6}"),
@@ -384,7 +388,10 @@ mod tests {
             .with_picture("error of x", RgbImage::new(30, 20))
             .with_filters("x & y", drawing);
         let html = section(&[item], 1_000_000).unwrap();
-        assert!(html.contains("aria-label=\"Filters of x &amp; y, drawn over a\" hidden"), "{html}");
+        assert!(
+            html.contains("aria-label=\"Filters of x &amp; y, drawn over a\" hidden"),
+            "{html}"
+        );
         assert!(html.contains("<summary>Filters of x &amp; y in numbers</summary>"), "{html}");
         assert!(html.contains("Error maps"), "{html}");
     }
