@@ -10,12 +10,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use deeplpf_filters::{Dialect, FilterFixes, FilterStack, StackConfig};
 use ndarray::Array3;
 
-const SIZES: [(&str, usize, usize); 4] = [
-    ("0.17MP", 341, 512),
-    ("1.6MP", 1000, 1600),
-    ("6.3MP", 2048, 3072),
-    ("24MP", 4000, 6000),
-];
+const SIZES: [(&str, usize, usize); 4] =
+    [("0.17MP", 341, 512), ("1.6MP", 1000, 1600), ("6.3MP", 2048, 3072), ("24MP", 4000, 6000)];
 
 const THREADS: [usize; 2] = [1, 2];
 
@@ -57,8 +53,9 @@ fn bench(c: &mut Criterion) {
                     pool.install(|| b.iter(&mut run));
                 });
                 group.bench_function(id("vjp"), |b| {
-                    let mut run =
-                        || stack.vjp_into(black_box(image.view()), cotangent.view(), out.view_mut());
+                    let mut run = || {
+                        stack.vjp_into(black_box(image.view()), cotangent.view(), out.view_mut())
+                    };
                     pool.install(|| b.iter(&mut run));
                 });
             }

@@ -53,8 +53,8 @@ impl Fusion {
         let splat = |value| Wide::splat(simd, T::narrow(value));
         Kernel {
             offset: splat(self.offset),
-            image: self.image.map(splat),
-            map: self.map.map(splat),
+            image: [splat(self.image[0]), splat(self.image[1])],
+            map: [splat(self.map[0]), splat(self.map[1])],
             zero: splat(0.0),
         }
     }

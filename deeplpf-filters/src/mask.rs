@@ -196,20 +196,30 @@ impl<T: Real, S: Simd> WideSums<T, S> {
     #[inline(always)]
     fn load(simd: S, so_far: &SumsSoFar<T>) -> Self {
         let sum = |n: usize| Wide::new(simd, T::vectors::<S>(&so_far.0[n])[0]);
+        let mut geometry = [sum(7); GEOMETRY_SUMS];
+        for n in 1..GEOMETRY_SUMS {
+            geometry[n] = sum(7 + n);
+        }
         Self {
             base: [sum(0), sum(1), sum(2)],
             gain: [sum(3), sum(4), sum(5)],
             gate: sum(6),
-            geometry: std::array::from_fn(|n| sum(7 + n)),
+            geometry,
         }
     }
 
     #[inline(always)]
     fn store(&self, so_far: &mut SumsSoFar<T>) {
-        let [a, b, c] = self.base;
-        let [d, e, f] = self.gain;
-        for (sum, n) in [a, b, c, d, e, f, self.gate].into_iter().chain(self.geometry).zip(0..) {
+        let mut put = |n: usize, sum: Wide<T, S>| {
             T::vectors_mut::<S>(&mut so_far.0[n])[0] = sum.lanes();
+        };
+        for ch in 0..3 {
+            put(ch, self.base[ch]);
+            put(3 + ch, self.gain[ch]);
+        }
+        put(6, self.gate);
+        for n in 0..GEOMETRY_SUMS {
+            put(7 + n, self.geometry[n]);
         }
     }
 }
@@ -354,13 +364,17 @@ impl<P> LocalFilter<P> {
         let parts = self.instances.iter().zip(&scratch.rows).zip(&mut kept.sums).zip(sums);
         for (((instance, row), so_far), sums) in parts {
             let wide = WideSums::<T, S>::load(simd, so_far);
-            let geometry = wide.geometry.map(|v| v.sum().wide());
-            sums.add(&InstanceSums {
-                base: wide.base.map(|v| v.sum().wide()),
-                gain: wide.gain.map(|v| v.sum().wide()),
-                gate: wide.gate.sum().wide(),
-                geometry: instance.profile.geometry(row, geometry),
-            });
+            let mut row_sums = InstanceSums::default();
+            for ch in 0..3 {
+                row_sums.base[ch] = wide.base[ch].sum().wide();
+                row_sums.gain[ch] = wide.gain[ch].sum().wide();
+            }
+            row_sums.gate = wide.gate.sum().wide();
+            for n in 0..GEOMETRY_SUMS {
+                row_sums.geometry[n] = wide.geometry[n].sum().wide();
+            }
+            row_sums.geometry = instance.profile.geometry(row, row_sums.geometry);
+            sums.add(&row_sums);
             *so_far = SumsSoFar::zero();
         }
     }
@@ -490,28 +504,38 @@ impl<T: Real, const KEEP: bool> Multiply<'_, T, KEEP> {
     #[inline(always)]
     fn run<S: Simd, K: Kernel<T, S>, const GATED: bool>(self, simd: S, kernel: K) {
         let Self { columns, span, product, .. } = self;
-        let ramps = self.ramps.each_ref().map(|ramp| WideRamp::<T, S>::new(simd, ramp));
+        let ramp = |ch: usize| WideRamp::<T, S>::new(simd, &self.ramps[ch]);
+        let ramps = [ramp(0), ramp(1), ramp(2)];
         let splat = |value| Wide::<T, S>::splat(simd, T::narrow(value));
         let (gate, ungated) = (splat(self.gate.unwrap_or(1.0)), splat(self.ungated));
         let none = kernel.kept_of_none();
         let [p0, p1, p2] = product.each_mut().map(|tile| tile.vectors_mut::<S>());
         let product = [&mut p0[span.clone()], &mut p1[span.clone()], &mut p2[span.clone()]];
-        let mut kept = self.kept;
+        let (mut kept, mut before) = match self.kept {
+            Some((kept, before)) => (Some(kept), before),
+            None => (None, None),
+        };
         for (j, offset) in span.clone().zip(0..) {
-            let found = kernel.profile(columns.point(simd, j));
-            if KEEP && let Some((tiles, before)) = &mut kept {
-                let of_kernel = found.as_ref().map_or([none; 2], |own| own.kept);
-                tiles[0].vectors_mut::<S>()[j] = of_kernel[0].lanes();
-                if K::BLUE {
-                    tiles[1].vectors_mut::<S>()[j] = of_kernel[1].lanes();
-                }
-                if let Some(before) = before {
-                    for ch in 0..3 {
-                        before[ch].vectors_mut::<S>()[j] = product[ch][offset];
-                    }
+            if KEEP && let Some(before) = &mut before {
+                for ch in 0..3 {
+                    before[ch].vectors_mut::<S>()[j] = product[ch][offset];
                 }
             }
-            let Some(own) = found else { continue };
+            let Some(own) = kernel.profile(columns.point(simd, j)) else {
+                if KEEP && let Some(kept) = &mut kept {
+                    kept[0].vectors_mut::<S>()[j] = none.lanes();
+                    if K::BLUE {
+                        kept[1].vectors_mut::<S>()[j] = none.lanes();
+                    }
+                }
+                continue;
+            };
+            if KEEP && let Some(kept) = &mut kept {
+                kept[0].vectors_mut::<S>()[j] = own.kept[0].lanes();
+                if K::BLUE {
+                    kept[1].vectors_mut::<S>()[j] = own.kept[1].lanes();
+                }
+            }
             for ch in 0..3 {
                 let profile = own.profile[usize::from(K::BLUE && ch == 2)];
                 let open = ramps[ch].limited(ramps[ch].unlimited(profile), K::LIMITED);
@@ -553,7 +577,8 @@ impl<T: Real> PullBack<'_, T> {
     #[inline(always)]
     fn run<S: Simd, K: Kernel<T, S>, const GATED: bool>(self, simd: S, kernel: K) {
         let Self { columns, span, .. } = self;
-        let ramps = self.ramps.each_ref().map(|ramp| WideRamp::<T, S>::new(simd, ramp));
+        let ramp = |ch: usize| WideRamp::<T, S>::new(simd, &self.ramps[ch]);
+        let ramps = [ramp(0), ramp(1), ramp(2)];
         let splat = |value| Wide::<T, S>::splat(simd, T::narrow(value));
         let (gate, ungated) = (splat(self.gate.unwrap_or(1.0)), splat(self.ungated));
         let (zero, half, one) = (splat(0.0), splat(0.5), splat(1.0));
@@ -565,11 +590,14 @@ impl<T: Real> PullBack<'_, T> {
         let kept = self.kept.each_ref().map(|tile| &tile.vectors::<S>()[span.clone()]);
         let mut sums = WideSums::<T, S>::load(simd, self.sums);
         for (j, offset) in span.clone().zip(0..) {
-            let kept = kept.map(|tile| Wide::<T, S>::new(simd, tile[offset]));
+            let kept = [
+                Wide::<T, S>::new(simd, kept[0][offset]),
+                Wide::<T, S>::new(simd, kept[usize::from(K::BLUE)][offset]),
+            ];
             if kernel.is_none(kept[0]) && (!K::BLUE || kernel.is_none(kept[1])) {
                 continue;
             }
-            let profiles = kept.map(|kept| kernel.again(kept));
+            let profiles = [kernel.again(kept[0]), kernel.again(kept[1])];
             let mut d_profile = [zero; 2];
             for ch in 0..3 {
                 let own = usize::from(K::BLUE && ch == 2);
@@ -578,7 +606,10 @@ impl<T: Real> PullBack<'_, T> {
                 let open = ramp.limited(value, K::LIMITED);
                 let mask = if GATED { gate.mul_add(open - ungated, ungated) } else { open };
                 let d_after = Wide::<T, S>::new(simd, after[ch][offset]);
-                let before = before.map_or(one, |before| Wide::new(simd, before[ch][offset]));
+                let before = match &before {
+                    Some(before) => Wide::new(simd, before[ch][offset]),
+                    None => one,
+                };
                 let d_mask = d_after * before;
                 after[ch][offset] = (d_after * mask).lanes();
                 if GATED {

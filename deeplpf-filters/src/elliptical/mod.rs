@@ -116,6 +116,8 @@ pub(crate) struct EllipticalRow {
     dx: f64,
     /// Columns beyond which the profile is zero.
     span: Range<usize>,
+    /// Used in the release dialect.
+    release: release::Constants,
 }
 
 /// The parts of instance `k` of `all`: its profile and the ramp of each channel.
@@ -178,7 +180,11 @@ impl<T: Real> Profile<T> for EllipticalProfile {
         } else {
             0..0
         };
-        EllipticalRow { x, dx, span }
+        let release = match self {
+            Self::Release(profile) => profile.constants(dx),
+            Self::Paper(_) => release::Constants::default(),
+        };
+        EllipticalRow { x, dx, span, release }
     }
 
     fn span(&self, row: &EllipticalRow) -> Range<usize> {

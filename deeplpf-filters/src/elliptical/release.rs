@@ -55,13 +55,41 @@ pub(crate) struct ReleaseProfile {
     cos: f64,
     /// The b that the blue channel's inside test uses, where it is another's.
     blue_b: Option<f64>,
+    /// b over the blue channel's b.
+    to_blue: f64,
+    /// e / (ab)²
+    epsilon: f64,
     /// Whether the products of the fast kernel stay within the range of `f32`.
     moderate: bool,
     /// Relative distance from the edge within which `f32` is not trusted with the inside test.
     doubt: f64,
 }
 
+/// What depends on the row alone; the meaning is that of [`Kernel`]'s fields.
+#[derive(Default)]
+pub(super) struct Constants {
+    dx2: f64,
+    p: [f64; 2],
+    r: [f64; 2],
+    along: [f64; 3],
+    across: [f64; 3],
+}
+
 impl ReleaseProfile {
+    pub(super) fn constants(&self, dx: f64) -> Constants {
+        let (sin, cos) = (self.sin, self.cos);
+        let (over_a, over_b) = (1.0 / self.params.semi_axis_a, 1.0 / self.params.semi_axis_b);
+        let dx2 = dx * dx + EPSILON;
+        let root = dx2.sqrt();
+        Constants {
+            dx2,
+            p: [root * cos * over_b, -sin * over_b],
+            r: [root * sin * over_a, cos * over_a],
+            along: [dx * root * sin * over_a, (dx + root) * cos * over_a, -sin * over_a],
+            across: [dx * root * cos * over_b, -(dx + root) * sin * over_b, -cos * over_b],
+        }
+    }
+
     pub(super) fn new(params: &EllipticalParams<f64>, blue_b: Option<f64>) -> Self {
         let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = *params;
         let (sin, cos) = params.angle.sin_cos();
@@ -73,6 +101,8 @@ impl ReleaseProfile {
             sin,
             cos,
             blue_b,
+            to_blue: b / own_or_blue,
+            epsilon: EPSILON / (a * b).powi(2),
             moderate: smallest > 1e-4 && largest < 1e2 && center < 1e2,
             // About ten roundings of 6e-8 in the test itself, and those of the distances, which
             // the division by a semi-axis makes relatively larger.
@@ -201,32 +231,20 @@ impl<'a, T: Real, S: Simd, const CAREFUL: bool, const BLUE: bool> Kernel<'a, T, 
     #[inline(always)]
     fn new(simd: S, profile: &'a ReleaseProfile, row: &EllipticalRow) -> Self {
         let splat = |value| Wide::splat(simd, T::narrow(value));
-        let ReleaseProfile { params, sin, cos, blue_b, .. } = profile;
-        let EllipticalParams { semi_axis_a: a, semi_axis_b: b, .. } = *params;
-        let dx = row.dx;
-        let dx2 = dx * dx + EPSILON;
-        let root = dx2.sqrt();
+        let Constants { dx2, p, r, along, across } = &row.release;
         Self {
             simd,
             profile,
             x: row.x,
-            center_y: splat(params.center_y),
-            dx2: splat(dx2),
+            center_y: splat(profile.params.center_y),
+            dx2: splat(*dx2),
             distance_epsilon: splat(DISTANCE_EPSILON - EPSILON),
-            p: [splat(root * cos / b), splat(-sin / b)],
-            r: [splat(root * sin / a), splat(cos / a)],
-            epsilon: splat(EPSILON / (a * b).powi(2)),
-            along: [
-                splat(dx * root * sin / a),
-                splat((dx * cos + root * cos) / a),
-                splat(-sin / a),
-            ],
-            across: [
-                splat(dx * root * cos / b),
-                splat(-(dx * sin + root * sin) / b),
-                splat(-cos / b),
-            ],
-            to_blue: splat(blue_b.map_or(1.0, |blue| b / blue)),
+            p: [splat(p[0]), splat(p[1])],
+            r: [splat(r[0]), splat(r[1])],
+            epsilon: splat(profile.epsilon),
+            along: [splat(along[0]), splat(along[1]), splat(along[2])],
+            across: [splat(across[0]), splat(across[1]), splat(across[2])],
+            to_blue: splat(profile.to_blue),
             doubt: splat(profile.doubt),
             outside: splat(OUTSIDE),
             zero: splat(0.0),
@@ -420,7 +438,9 @@ impl<T: Real, S: Simd, const CAREFUL: bool, const BLUE: bool> mask::Kernel<T, S>
             // times them must be zero.
             let nearest = if BLUE { kept[0].at_most(kept[1]) } else { kept[0] };
             let inside = nearest.less_or_equal(self.one);
-            [rho2, m, d2] = [rho2, m, d2].map(|v| inside.select(v, self.one));
+            rho2 = inside.select(rho2, self.one);
+            m = inside.select(m, self.one);
+            d2 = inside.select(d2, self.one);
         }
         let md2 = m * d2;
         let (e, over_d2, over_m, inverse_rho2);

@@ -9,6 +9,10 @@ use crate::simd::Wide;
 /// [`RowPolynomial`] has coefficients for are filled.
 pub(crate) type Moments = [[f64; 4]; 4];
 
+/// The powers of y and i that occur together.
+const TERMS: [(usize, usize); 11] =
+    [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (1, 2), (0, 3)];
+
 /// `sum c[q][r] y^q i^r` with the eleven terms that Cubic-10 and Cubic-20 leave.
 pub(crate) struct RowPolynomial {
     c: [[f64; 4]; 4],
@@ -31,8 +35,12 @@ impl RowPolynomial {
     /// The coefficients in registers.
     #[inline(always)]
     pub(crate) fn kernel<T: Real, S: Simd>(&self, simd: S) -> Kernel<T, S> {
-        let c = self.c.map(|row| row.map(|c| Wide::splat(simd, T::narrow(c))));
         let splat = |value| Wide::splat(simd, T::narrow(value));
+        // By loops: an array's `map` of this size is not inlined, and then not vectorised.
+        let mut c = [[splat(0.0); 4]; 4];
+        for (q, r) in TERMS {
+            c[q][r] = splat(self.c[q][r]);
+        }
         Kernel { c, three_cubic: splat(3.0 * self.c[0][3]), two: splat(2.0) }
     }
 }

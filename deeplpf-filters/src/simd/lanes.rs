@@ -290,6 +290,12 @@ impl<T: Lanes, S: Simd> Wide<T, S> {
         Self { simd, lanes: T::splat(simd, value) }
     }
 
+    #[cfg(test)]
+    #[inline(always)]
+    pub(crate) fn simd(self) -> S {
+        self.simd
+    }
+
     #[inline(always)]
     pub(crate) fn lanes(self) -> T::Vector<S> {
         self.lanes

@@ -165,3 +165,123 @@ fn native() -> Option<Token> {
         arch => Some(Token::Native(arch)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_again_and_others_refused() {
+        for set in Instructions::ALL {
+            match Instructions::named(set.name()) {
+                Ok(found) => assert!(found == set && set.is_available()),
+                Err(error) => {
+                    assert!(!set.is_available());
+                    assert_eq!(error, Error::NoSuchInstructions { set });
+                }
+            }
+        }
+        for name in ["", "AVX2", "sse2", "avx1024"] {
+            let error = Instructions::named(name).expect_err("no instruction set");
+            assert!(error.to_string().contains("portable, avx2, avx512"), "{error}");
+        }
+        assert_eq!(Instructions::available().next(), Some(Instructions::Portable));
+    }
+
+    /// What a function of a vector makes of every value.
+    struct Map<'a, F>(&'a [f32], &'a mut [f32], F);
+
+    trait Function {
+        fn of<S: Simd>(&self, a: Wide<f32, S>) -> Wide<f32, S>;
+    }
+
+    impl<F: Function> WithSimd for Map<'_, F> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let from = f32::vectors::<S>(self.0);
+            for (from, to) in from.iter().zip(f32::vectors_mut::<S>(self.1)) {
+                *to = self.2.of(Wide::new(simd, *from)).lanes();
+            }
+        }
+    }
+
+    struct Reciprocal;
+    impl Function for Reciprocal {
+        #[inline(always)]
+        fn of<S: Simd>(&self, a: Wide<f32, S>) -> Wide<f32, S> {
+            a.reciprocal()
+        }
+    }
+
+    struct InverseSqrt;
+    impl Function for InverseSqrt {
+        #[inline(always)]
+        fn of<S: Simd>(&self, a: Wide<f32, S>) -> Wide<f32, S> {
+            a.inverse_sqrt()
+        }
+    }
+
+    struct LimitToOne;
+    impl Function for LimitToOne {
+        #[inline(always)]
+        fn of<S: Simd>(&self, a: Wide<f32, S>) -> Wide<f32, S> {
+            a.limit(a * Wide::splat(a.simd(), 0.0), Wide::splat(a.simd(), 1.0))
+        }
+    }
+
+    /// Largest error of `function` over many sizes, in ulp of the result.
+    fn worst_ulp<F: Function + Copy>(set: Instructions, f: F, exact: impl Fn(f64) -> f64) -> f64 {
+        let from: Vec<f32> = (0..1 << 16)
+            .map(|n| (1.0 + (n % 1021) as f32 / 1021.0) * 2_f32.powi(n / 1021 - 32))
+            .collect();
+        let mut to = vec![0.0; from.len()];
+        set.require().expect("available").dispatch(Map(&from, &mut to, f));
+        from.iter().zip(&to).fold(0.0, |worst, (&a, &found)| {
+            let exact = exact(f64::from(a));
+            let ulp = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+            let error = (f64::from(found) - exact).abs() / ulp;
+            assert!(error.is_finite(), "{set}: {a} gives {found}");
+            worst.max(error)
+        })
+    }
+
+    impl Copy for Reciprocal {}
+    impl Clone for Reciprocal {
+        fn clone(&self) -> Self {
+            *self
+        }
+    }
+    impl Copy for InverseSqrt {}
+    impl Clone for InverseSqrt {
+        fn clone(&self) -> Self {
+            *self
+        }
+    }
+
+    #[test]
+    fn reciprocals_are_within_their_bounds() {
+        for set in Instructions::available() {
+            let reciprocal = worst_ulp(set, Reciprocal, |a| 1.0 / a);
+            let inverse_sqrt = worst_ulp(set, InverseSqrt, |a| 1.0 / a.sqrt());
+            eprintln!("{set}: 1/a {reciprocal:.2} ulp, 1/sqrt(a) {inverse_sqrt:.2} ulp");
+            assert!(reciprocal <= 2.0, "{set}: {reciprocal} ulp");
+            assert!(inverse_sqrt <= 3.0, "{set}: {inverse_sqrt} ulp");
+        }
+    }
+
+    #[test]
+    fn limits_keep_nan() {
+        for set in Instructions::available() {
+            let mut from = [0.5_f32; MAX_LANES];
+            from[1] = f32::NAN;
+            from[2] = 7.0;
+            from[3] = -7.0;
+            let mut to = [0.0; MAX_LANES];
+            set.require().expect("available").dispatch(Map(&from, &mut to, LimitToOne));
+            assert!(to[1].is_nan(), "{set}");
+            assert_eq!([to[0], to[2], to[3]], [0.5, 1.0, 0.0], "{set}");
+        }
+    }
+}

@@ -302,7 +302,8 @@ impl<T: Real> WithSimd for VjpBlock<'_, T> {
                     write(block.row_mut(ch, r), tile.start, padded, &mut result, |out| {
                         let out = &mut T::vectors_mut::<S>(out)[..count];
                         for j in 0..count {
-                            let [i, d, y] = [y1[j], d[j], y[j]].map(|v| Wide::new(simd, v));
+                            let (i, y) = (Wide::new(simd, y1[j]), Wide::new(simd, y[j]));
+                            let d = Wide::new(simd, d[j]);
                             residue = d.mul_add(zero, i.mul_add(zero, residue));
                             if !stack.fusion.filters {
                                 out[j] = fusion.limit_pull_back(i, d).lanes();
@@ -387,7 +388,8 @@ impl<T: Real> WithSimd for PolynomialVjpBlock<'_, T> {
                     write(block.row_mut(ch, r), tile.start, padded, &mut result, |out| {
                         let out = &mut T::vectors_mut::<S>(out)[..count];
                         for j in 0..count {
-                            let [i, d, y] = [y1[j], d[j], y[j]].map(|v| Wide::new(simd, v));
+                            let (i, y) = (Wide::new(simd, y1[j]), Wide::new(simd, y[j]));
+                            let d = Wide::new(simd, d[j]);
                             residue = d.mul_add(zero, i.mul_add(zero, residue));
                             let [value, slope] = polynomial.value_and_slope(y, i);
                             let d_value = fusion.limit_pull_back(value, d);
