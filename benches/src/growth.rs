@@ -25,8 +25,11 @@ struct Row {
     peak_bytes: Option<f64>,
 }
 
-/// Values of the rounds by megapixels (in whole pixels, to be a key), by curve.
-type Rounds = BTreeMap<String, BTreeMap<u64, Vec<f64>>>;
+/// Place in the legend and name of a curve.
+type Curve = (usize, String);
+
+/// Values of the rounds by number of pixels, by curve.
+type Rounds = BTreeMap<Curve, BTreeMap<u64, Vec<f64>>>;
 
 /// Draws `growth-time` and `growth-memory`.
 ///
@@ -40,11 +43,11 @@ pub fn plot(records: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(path).with_context(named)?;
         let file: File = serde_json::from_str(&text).with_context(named)?;
         for row in file.measurements {
-            let Some(label) = label(&row) else { continue };
+            let Some(curve) = curve(&row) else { continue };
             let pixels = (row.height * row.width) as u64;
             let add = |to: &mut Rounds, value: Option<f64>| {
                 if let Some(value) = value {
-                    to.entry(label.clone()).or_default().entry(pixels).or_default().push(value);
+                    to.entry(curve.clone()).or_default().entry(pixels).or_default().push(value);
                 }
             };
             add(&mut times, row.median_s);
@@ -58,22 +61,22 @@ pub fn plot(records: &[PathBuf], folder: &Path) -> anyhow::Result<()> {
     write(folder, "growth-memory", "Peak resident memory of the process", "GiB", memory)
 }
 
-/// The name of the record's curve, if it belongs to the growth. Of the peers only the fastest.
-fn label(row: &Row) -> Option<String> {
-    let who = match (row.side.as_str(), row.what.as_str()) {
-        ("deeplpf", "enhance") => "deeplpf",
-        ("pytorch", "inference") if row.threads > 1 => "PyTorch",
-        ("onnxruntime", "inference") if row.threads > 1 => "ONNX Runtime",
+/// The curve of a record that belongs to the growth. Of the peers only the fastest.
+fn curve(row: &Row) -> Option<Curve> {
+    let (place, who) = match (row.side.as_str(), row.what.as_str()) {
+        ("deeplpf", "enhance") => (0, "deeplpf"),
+        ("onnxruntime", "inference") if row.threads > 1 => (1, "ONNX Runtime"),
+        ("pytorch", "inference") if row.threads > 1 => (2, "PyTorch"),
         _ => return None,
     };
     let plural = if row.threads == 1 { "" } else { "s" };
-    Some(format!("{who}, {} thread{plural}", row.threads))
+    Some((place, format!("{who}, {} thread{plural}", row.threads)))
 }
 
 fn write(folder: &Path, name: &str, title: &str, unit: &str, rounds: Rounds) -> anyhow::Result<()> {
     let series = rounds
         .into_iter()
-        .map(|(label, points)| {
+        .map(|((_, label), points)| {
             let points = points
                 .into_iter()
                 .map(|(pixels, values)| {
