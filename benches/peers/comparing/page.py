@@ -8,6 +8,11 @@ from comparing.statistics_of_rounds import Records
 NAMES = {OURS: "deeplpf", TORCH: "PyTorch", ONNX: "ONNX Runtime"}
 
 
+PICTURES = """![Time of one photograph against its pixels](benchmarks/growth-time.svg)
+
+![Peak memory against pixels](benchmarks/growth-memory.svg)"""
+
+
 def seconds(value):
     if value is None:
         return "–"
@@ -110,7 +115,7 @@ def training_tables(records):
 
 
 def growth_tables(records):
-    texts = []
+    texts = [PICTURES] if records.rows else []
     for what, words in (("enhance", "From memory to memory"), ("program", "From JPEG to JPEG")):
 
         def cells(size, threads, what=what):
