@@ -2,7 +2,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use deeplpf_data::atomic_file;
 
 /// Prints to stdout. A reader that has gone away (`| head`) is no error: files still get written.
 ///
@@ -29,6 +30,23 @@ pub fn note(text: &str) {
 /// Prints what is being done to stderr.
 pub fn progress(text: &str) {
     to_stderr(text);
+}
+
+/// Exit status of a program that was interrupted: 128 and the signal's number, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// From now on an interruption (Ctrl-C, or being asked to end) removes the files that are just being
+/// written and ends the program.
+///
+/// # Errors
+/// The system's.
+pub fn exit_cleanly_when_interrupted() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        atomic_file::remove_unfinished();
+        error(&anyhow!("interrupted; every result that is there is whole"));
+        std::process::exit(INTERRUPTED);
+    })
+    .context("interruptions cannot be handled")
 }
 
 fn to_stderr(line: &str) {

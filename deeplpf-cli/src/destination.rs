@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use deeplpf_data::OutputFormat;
+use deeplpf_data::{OutputFormat, atomic_file};
 
 /// Extensions of pictures that cannot be written. A folder called `result.webp` is never what was
 /// meant.
@@ -23,8 +23,10 @@ enum Place {
 #[derive(Debug, PartialEq)]
 pub struct Destination {
     place: Place,
-    /// The format of every result.
-    pub format: OutputFormat,
+    /// The format of every result, but for the depth of a PNG.
+    format: OutputFormat,
+    /// A PNG has the depth of its photograph: no format was asked for.
+    follows_depth: bool,
 }
 
 /// A picture to be made.
@@ -45,9 +47,10 @@ impl Destination {
     /// format that cannot be written.
     pub fn new(out: &Path, format: Option<OutputFormat>, inputs: Inputs) -> anyhow::Result<Self> {
         let shown = out.display();
+        let follows_depth = format.is_none();
         let folder = |format: Option<OutputFormat>| {
             let format = format.unwrap_or(OutputFormat::Png);
-            Ok(Self { place: Place::Folder(out.to_owned()), format })
+            Ok(Self { place: Place::Folder(out.to_owned()), format, follows_depth })
         };
         if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return folder(format);
@@ -74,7 +77,20 @@ impl Destination {
                 format.extension()
             );
         }
-        Ok(Self { place: Place::File(out.to_owned()), format })
+        Ok(Self { place: Place::File(out.to_owned()), format, follows_depth })
+    }
+
+    /// The format of the results; a `png` may have 16 bits nevertheless ([`Self::format_for`]).
+    pub fn format(&self) -> OutputFormat {
+        self.format
+    }
+
+    /// The format of the result of a photograph of so many bits.
+    pub fn format_for(&self, bit_depth: u8) -> OutputFormat {
+        match self.format {
+            OutputFormat::Png if self.follows_depth && bit_depth > 8 => OutputFormat::Png16,
+            format => format,
+        }
     }
 
     /// Pairs every input with its output.
@@ -106,24 +122,35 @@ impl Destination {
             .collect()
     }
 
-    /// Makes the folder of the results, or checks that a single file's folder is there, before
-    /// any work is done.
+    /// Makes the folder of the results, or checks that a single file's folder is there, and that
+    /// files can be made in it, before any work is done.
     ///
     /// # Errors
-    /// A folder that is missing or cannot be made.
+    /// A folder that is missing, cannot be made or not be written to.
     pub fn prepare(&self) -> anyhow::Result<()> {
         match &self.place {
-            Place::Folder(path) => fs::create_dir_all(path).with_context(|| {
-                format!("cannot make the folder {}; choose another with -o", path.display())
-            }),
-            Place::File(path) => match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => bail!(
-                    "cannot write {}: there is no folder {}; make it or choose another with -o",
-                    path.display(),
-                    parent.display()
-                ),
-                _ => Ok(()),
-            },
+            Place::Folder(path) => {
+                fs::create_dir_all(path).with_context(|| {
+                    format!("cannot make the folder {}; choose another with -o", path.display())
+                })?;
+                atomic_file::check_writable(path).with_context(|| {
+                    format!("cannot write to the folder {}; choose another with -o", path.display())
+                })
+            }
+            Place::File(path) => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let parent = parent.unwrap_or(Path::new("."));
+                if !parent.is_dir() {
+                    bail!(
+                        "cannot write {}: there is no folder {}; make it or choose another with -o",
+                        path.display(),
+                        parent.display()
+                    );
+                }
+                atomic_file::check_writable(parent).with_context(|| {
+                    format!("cannot write {}; choose another place with -o", path.display())
+                })
+            }
         }
     }
 
@@ -171,13 +198,30 @@ mod tests {
             ("x.npy", None, Npy),
         ] {
             let found = new(out, format, Inputs::One).unwrap();
-            assert_eq!(found, Destination { place: Place::File(out.into()), format: expected });
+            assert_eq!((found.place, found.format), (Place::File(out.into()), expected));
         }
         for (out, format, expected) in
             [("x", None, Png), ("x.d", Some(Npy), Npy), ("x.png/", None, Png)]
         {
             let found = new(out, format, Inputs::One).unwrap();
-            assert_eq!(found, Destination { place: Place::Folder(out.into()), format: expected });
+            assert_eq!((found.place, found.format), (Place::Folder(out.into()), expected));
+        }
+    }
+
+    #[test]
+    fn a_png_that_was_not_asked_for_has_its_photographs_depth() {
+        use OutputFormat::{Jpeg, Png, Png16, Tiff16};
+        for (out, format, eight, sixteen) in [
+            ("x.png", None, Png, Png16),
+            ("x.png", Some(Png), Png, Png),
+            ("x.png", Some(Png16), Png16, Png16),
+            ("x", None, Png, Png16),
+            ("x", Some(Png), Png, Png),
+            ("x.tif", None, Tiff16, Tiff16),
+            ("x.jpg", None, Jpeg, Jpeg),
+        ] {
+            let found = new(out, format, Inputs::One).unwrap();
+            assert_eq!((found.format_for(8), found.format_for(16)), (eight, sixteen), "{out}");
         }
     }
 

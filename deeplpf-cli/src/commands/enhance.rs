@@ -1,17 +1,25 @@
 //! `deeplpf enhance`.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+mod parameters_file;
+mod pipeline;
+mod progress;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use deeplpf_core::{Checkpoint, DType, Enhancer, Fixes, select_device};
-use deeplpf_data::{OutputFormat, atomic_file, decode, encode, find_each};
-use deeplpf_filters::Dialect;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use deeplpf_core::{
+    Checkpoint, DType, EnhanceOptions, Enhancer, PredictedParameters, RowSource, select_device,
+};
+use deeplpf_data::{
+    DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, find_each, picture::JPEG_QUALITY,
+};
 
+use self::parameters_file::Origin;
+use self::pipeline::Steps;
+use self::progress::Progress;
 use super::exit_code;
 use crate::console;
 use crate::destination::{Destination, Inputs, Job};
@@ -44,17 +52,52 @@ pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
 
-    /// The format of the results; by default that of OUT's extension, and png in a folder.
+    /// The format of the results; by default that of OUT's extension, and PNG in a folder.
     ///
     /// png and jpeg have 8 bits per channel, png16 and tiff16 have 16, all rounded to the
     /// nearest; npy holds float32 values, height x width x 3, neither clamped nor rounded.
+    /// Without this option a PNG has 16 bits where its photograph has, and a TIFF always.
     #[arg(long, value_parser = format_parser())]
     format: Option<OutputFormat>,
+
+    /// JPEG quality, 1 to 100 on libjpeg's scale; colour is kept at full resolution (4:4:4)
+    /// [default: 95]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: Option<u8>,
+
+    /// Convert results back to the photograph's own ICC profile and tag them with it.
+    ///
+    /// Without it results are sRGB and tagged so. Enhancing happens in sRGB: colours outside it are
+    /// clipped either way. Possible for RGB profiles of curves and primaries (Adobe RGB, Display P3,
+    /// ProPhoto, ...); a photograph with a grey profile or one of tables fails by name.
+    #[arg(long)]
+    keep_profile: bool,
+
+    /// Leave out EXIF: camera, settings, date, place.
+    ///
+    /// Without it EXIF is kept in PNG, JPEG and TIFF, with orientation and size put right and
+    /// without the thumbnail, which would show the old picture. XMP and IPTC are never kept.
+    #[arg(long)]
+    strip_metadata: bool,
 
     /// Also write `<stem>.params.json` beside each result: every parameter of every filter, as
     /// the network's raw numbers and as named geometry.
     #[arg(long)]
     save_params: bool,
+
+    /// Rows of a photograph that are worked on at once; by default chosen by its width.
+    ///
+    /// More rows take more memory, fewer more time. The result is the same. More rows than the
+    /// photograph has means the whole of it.
+    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    tile: Option<NonZeroUsize>,
+
+    /// Threads that compute; by default one for each core.
+    ///
+    /// The result is the same for any number. Of several photographs the next is read and the one
+    /// before written meanwhile, on two more threads; with 1 everything happens on one core.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    threads: Option<NonZeroUsize>,
 }
 
 const EXAMPLES: &str = "\
@@ -63,18 +106,32 @@ Examples:
     deeplpf enhance photo.jpg -o better.png --weights best.safetensors
   A folder, as 16 bit TIFF, with the filters' parameters beside each:
     deeplpf enhance photos -o results --format tiff16 --save-params --weights best.safetensors
+  For the web: smaller files that do not tell where they were taken:
+    deeplpf enhance photos -o web --format jpeg --quality 85 --strip-metadata --weights best.safetensors
+  An Adobe RGB photograph that stays one:
+    deeplpf enhance photo.tif -o better.tif --keep-profile --weights best.safetensors
   The authors' published weights, with all corrections of their program:
     deeplpf enhance photo.jpg -o better.png --weights deeplpf.pt --fixes all
 
 A photograph that cannot be enhanced is named on stderr, the others are still processed, and the \
-exit status is 1. A result replaces an older file of its name.";
+exit status is 1. A result replaces an older file of its name. Interrupting (Ctrl-C) leaves the \
+results that are whole and nothing else.";
 
 const NO_WEIGHTS: &str = "no weights were given: train some with `deeplpf train` or \
     `deeplpf reproduce sample`, or fetch the authors' .pt file, and name them with --weights FILE";
 
+/// More threads than any machine this could run on has cores; far more would exhaust it.
+const MOST_THREADS: usize = 4096;
+
 fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
     PossibleValuesParser::new(OutputFormat::ALL.map(OutputFormat::name))
         .try_map(|name| name.parse::<OutputFormat>())
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| {
+        "it must be a whole number of at least 1; leave the option out to have it chosen".into()
+    })
 }
 
 /// Enhances every input.
@@ -89,32 +146,75 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         _ => Inputs::Many,
     };
     let destination = Destination::new(&args.out, args.format, inputs)?;
+    let encode_options = args.encode_options(&destination)?;
     let jobs = destination.jobs(found.images)?;
+    args.use_threads()?;
 
     let checkpoint = Checkpoint::read(weights)?;
     let asked = args.model.configuration(&checkpoint);
     let model = checkpoint.model(asked.as_ref(), DType::F32, &select_device(&args.device)?)?;
-    let enhancer = Enhancer::new(model);
+    let enhancer = Enhancer::new(model)?;
+    console::exit_cleanly_when_interrupted()?;
     destination.prepare()?;
 
     let mut failed = found.problems.len();
     for problem in found.problems {
         console::error(&problem.into());
     }
-    let bar = progress_bar(jobs.len());
+    let jobs: Vec<(usize, Job)> = jobs.into_iter().enumerate().collect();
+    let progress = Progress::new(jobs.len());
+    let parameters_to = args
+        .save_params
+        .then(|| Origin { weights: weights.to_owned(), config: enhancer.model().config().clone() });
     let mut enhanced = 0;
-    for job in &jobs {
-        bar.set_message(job.input.display().to_string());
-        match enhance(&enhancer, job, destination.format, args.save_params.then_some(weights)) {
+    let steps = Steps {
+        decode: |(index, job): &(usize, Job)| {
+            if *index == 0 {
+                progress.say(format!("reading {}", job.input.display()));
+            }
+            Ok(Picture::open(&job.input, &DecodeLimits::default())?)
+        },
+        compute: |(index, job): &(usize, Job), picture: Picture| {
+            progress.say(job.input.display().to_string());
+            let pixels = picture.width() * picture.height();
+            progress.share(*index, pixels, 0.0);
+            let format = destination.format_for(picture.info().bit_depth);
+            let made = Made::from_picture(
+                &enhancer,
+                &picture,
+                Rendering::new(
+                    &job.output,
+                    (picture.width(), picture.height()),
+                    format,
+                    Some(picture.info()),
+                    &encode_options,
+                )?,
+                EnhanceOptions { tile: args.tile },
+                &mut |share| progress.share(*index, pixels, share),
+            );
+            made.with_context(|| job.input.display().to_string())
+        },
+        encode: |(_, job): &(usize, Job), made: Made| {
+            if jobs.len() == 1 {
+                progress.say(format!("writing {}", job.output.display()));
+            }
+            made.write(job, parameters_to.as_ref(), &progress)
+        },
+        finish: |(index, _): &(usize, Job), result: anyhow::Result<()>| match result {
             Ok(()) => enhanced += 1,
             Err(error) => {
                 failed += 1;
-                bar.suspend(|| console::error(&error));
+                progress.share(index + 1, 0, 0.0);
+                progress.aside(|| console::error(&error));
             }
-        }
-        bar.inc(1);
+        },
+    };
+    if args.threads.is_some_and(|threads| threads.get() == 1) || jobs.len() < 2 {
+        steps.one_by_one(&jobs);
+    } else {
+        steps.overlapped(&jobs);
     }
-    bar.finish_and_clear();
+    progress.clear();
     if inputs == Inputs::Many || failed == 0 {
         let place = destination.path().display();
         console::print(&format!("{enhanced} enhanced, {failed} failed: {place}\n"))?;
@@ -122,65 +222,80 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(exit_code(failed))
 }
 
-/// Makes one picture and, with `parameters_of` the weights' file, the list of its parameters after
-/// it: parameters without their picture would only mislead.
-fn enhance(
-    enhancer: &Enhancer,
-    job: &Job,
-    format: OutputFormat,
-    parameters_of: Option<&Path>,
-) -> anyhow::Result<()> {
-    let image = decode(&job.input)?;
-    let enhancement =
-        enhancer.enhance(image.pixels.view()).with_context(|| job.input.display().to_string())?;
-    encode(&job.output, enhancement.image.view(), format, Some(&image.info))?;
-    let Some(weights) = parameters_of else { return Ok(()) };
-    let config = enhancer.model().config();
-    let file = ParametersFile {
-        input: name(&job.input),
-        width: image.width(),
-        height: image.height(),
-        weights: name(weights),
-        dialect: config.dialect,
-        fixes: config.fixes,
-        parameters: &enhancement.parameters,
-    };
-    let text = serde_json::to_string_pretty(&file)? + "\n";
-    let path = parameters_path(&job.output);
-    atomic_file::write(&path, text.as_bytes()).with_context(|| {
-        format!("{} was written, but {} cannot be", job.output.display(), path.display())
-    })
-}
-
-fn parameters_path(output: &Path) -> PathBuf {
-    let mut name = output.file_stem().unwrap_or_default().to_owned();
-    name.push(".params.json");
-    output.with_file_name(name)
-}
-
-/// What `<stem>.params.json` holds. Names of files, not their places, so that it can be shared.
-#[derive(Serialize)]
-struct ParametersFile<'a, P> {
-    input: Option<Cow<'a, str>>,
-    width: usize,
-    height: usize,
-    weights: Option<Cow<'a, str>>,
-    dialect: Dialect,
-    fixes: Fixes,
-    #[serde(flatten)]
-    parameters: &'a P,
-}
-
-fn name(path: &Path) -> Option<Cow<'_, str>> {
-    path.file_name().map(|name| name.to_string_lossy())
-}
-
-/// Drawn on a terminal only, and not for a single picture.
-fn progress_bar(pictures: usize) -> ProgressBar {
-    if pictures < 2 {
-        return ProgressBar::hidden();
+impl Args {
+    /// # Errors
+    /// An option that the results' format has no use for.
+    fn encode_options(&self, destination: &Destination) -> anyhow::Result<EncodeOptions> {
+        let format = destination.format();
+        if self.quality.is_some() && format != OutputFormat::Jpeg {
+            bail!(
+                "--quality is for JPEG, but the results are {format}; drop it or use --format jpeg"
+            );
+        }
+        if self.keep_profile && format == OutputFormat::Npy {
+            bail!("--keep-profile: an npy cannot carry a profile; drop it or use another format");
+        }
+        Ok(EncodeOptions {
+            quality: self.quality.unwrap_or(JPEG_QUALITY),
+            keep_profile: self.keep_profile,
+            strip_metadata: self.strip_metadata,
+        })
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left, {wide_msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(pictures as u64).with_style(style)
+
+    fn use_threads(&self) -> anyhow::Result<()> {
+        let Some(threads) = self.threads else { return Ok(()) };
+        if threads.get() > MOST_THREADS {
+            bail!("--threads {threads} is more than {MOST_THREADS}; the number of cores is best");
+        }
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .build_global()
+            .with_context(|| format!("{threads} threads cannot be started; try fewer"))
+    }
+}
+
+/// A decoded picture as the enhancer reads it.
+struct Rows<'a>(&'a Picture);
+
+impl RowSource for Rows<'_> {
+    fn size(&self) -> (usize, usize) {
+        (self.0.height(), self.0.width())
+    }
+
+    fn read_row(&self, row: usize, planes: [&mut [f32]; 3]) {
+        self.0.read_row(row, planes);
+    }
+}
+
+/// A result that is not yet written.
+struct Made {
+    rendering: Rendering,
+    parameters: PredictedParameters,
+}
+
+impl Made {
+    fn from_picture(
+        enhancer: &Enhancer,
+        picture: &Picture,
+        mut rendering: Rendering,
+        options: EnhanceOptions,
+        progress: &mut dyn FnMut(f64),
+    ) -> anyhow::Result<Self> {
+        let parameters =
+            enhancer.enhance_rows(&Rows(picture), options, progress, &mut |first, rows| {
+                rendering.put_rows(first, rows);
+            })?;
+        Ok(Self { rendering, parameters })
+    }
+
+    /// Writes the picture and, if they are wanted, its parameters after it: parameters without
+    /// their picture would only mislead.
+    fn write(self, job: &Job, to: Option<&Origin>, progress: &Progress) -> anyhow::Result<()> {
+        self.rendering.write()?;
+        if let Some(why) = self.rendering.exif_left_out() {
+            progress.aside(|| console::note(&format!("{}: {why}", job.input.display())));
+        }
+        let size = (self.rendering.width(), self.rendering.height());
+        to.map_or(Ok(()), |to| to.write(&job.input, &job.output, size, &self.parameters))
+    }
 }
