@@ -88,7 +88,7 @@ mod tests {
     fn run(overlapped: bool) -> Vec<String> {
         let jobs: Vec<usize> = (0..20).collect();
         let mut told = Vec::new();
-        let fails = |job: usize, step: usize| job % 3 == 0 && job / 3 % 3 == step;
+        let fails = |job: usize, step: usize| job.is_multiple_of(3) && job / 3 % 3 == step;
         let steps = Steps {
             decode: |&job: &usize| if fails(job, 0) { bail!("decode {job}") } else { Ok(job * 10) },
             compute: |&job: &usize, decoded: usize| {
