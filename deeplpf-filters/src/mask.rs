@@ -410,7 +410,10 @@ impl<T: Real, P: Profile<T>, const KEEP: bool> WithSimd for Product<'_, T, P, KE
             if span.is_empty() {
                 continue;
             }
-            let kept = kept.as_deref_mut();
+            let keep = kept.as_deref_mut().map(|kept| Keep {
+                of_kernel: &mut kept.kept[k],
+                before: (k > 0).then_some(&mut kept.before[k]),
+            });
             let multiply = Multiply::<_, KEEP> {
                 columns,
                 span,
@@ -418,7 +421,7 @@ impl<T: Real, P: Profile<T>, const KEEP: bool> WithSimd for Product<'_, T, P, KE
                 gate: filter.gated.then_some(instance.gate),
                 ungated: filter.ungated(),
                 product,
-                kept: kept.map(|kept| (&mut kept.kept[k], (k > 0).then(|| &mut kept.before[k]))),
+                keep,
             };
             instance.profile.visit(simd, row, multiply);
         }
@@ -485,8 +488,14 @@ struct Multiply<'a, T, const KEEP: bool> {
     gate: Option<f64>,
     ungated: f64,
     product: &'a mut RgbTile<T>,
-    /// Where to keep what the way back needs: of the kernel, and the product so far.
-    kept: Option<(&'a mut [Tile<T>; 2], Option<&'a mut RgbTile<T>>)>,
+    keep: Option<Keep<'a, T>>,
+}
+
+/// Where to keep what the way back needs.
+struct Keep<'a, T> {
+    of_kernel: &'a mut [Tile<T>; 2],
+    /// The product so far, unless it is one.
+    before: Option<&'a mut RgbTile<T>>,
 }
 
 impl<T: Real, S: Simd, const KEEP: bool> Visitor<T, S> for Multiply<'_, T, KEEP> {
@@ -511,8 +520,8 @@ impl<T: Real, const KEEP: bool> Multiply<'_, T, KEEP> {
         let none = kernel.kept_of_none();
         let [p0, p1, p2] = product.each_mut().map(|tile| tile.vectors_mut::<S>());
         let product = [&mut p0[span.clone()], &mut p1[span.clone()], &mut p2[span.clone()]];
-        let (mut kept, mut before) = match self.kept {
-            Some((kept, before)) => (Some(kept), before),
+        let (mut kept, mut before) = match self.keep {
+            Some(keep) => (Some(keep.of_kernel), keep.before),
             None => (None, None),
         };
         for (j, offset) in span.clone().zip(0..) {
