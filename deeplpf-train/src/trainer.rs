@@ -70,10 +70,10 @@ impl Trainer {
         }
         let gradients = total.backward()?;
         for (name, parameter) in self.model.parameters().iter() {
-            if let Some(gradient) = gradients.get(parameter) {
-                if let Some(value) = first_not_finite(gradient)? {
-                    return Err(not_finite(format!("gradient of {name}"), value));
-                }
+            if let Some(gradient) = gradients.get(parameter)
+                && let Some(value) = first_not_finite(gradient)?
+            {
+                return Err(not_finite(format!("gradient of {name}"), value));
             }
         }
         self.adam.step(self.model.parameters(), &gradients)?;

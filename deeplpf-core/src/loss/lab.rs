@@ -35,11 +35,12 @@ fn linear<T: Element>(v: T) -> T {
     }
 }
 
-fn linear_slope<T: Element>(v: T) -> T {
+/// linear'(v), given linear(v): a power's slope is the power times its exponent over its base.
+fn linear_slope<T: Element>(v: T, linear: T) -> T {
     if v <= T::of(SRGB_JOINT) {
         T::of(1.0 / 12.92)
     } else {
-        T::of(2.4 / 1.055) * ((v + T::of(0.055)) / T::of(1.055)).powf(T::of(1.4))
+        T::of(2.4) * linear / (v + T::of(0.055))
     }
 }
 
@@ -60,9 +61,8 @@ fn cube_root_slope<T: Element>(u: T, f: T) -> T {
     }
 }
 
-/// White-normalised XYZ of an sRGB pixel.
-fn xyz<T: Element>(rgb: [T; 3]) -> [T; 3] {
-    let lin = rgb.map(linear);
+/// White-normalised XYZ of a linear RGB pixel.
+fn xyz<T: Element>(lin: [T; 3]) -> [T; 3] {
     std::array::from_fn(|j| {
         let sum = lin[0] * T::of(RGB_TO_XYZ[0][j])
             + lin[1] * T::of(RGB_TO_XYZ[1][j])
@@ -72,7 +72,7 @@ fn xyz<T: Element>(rgb: [T; 3]) -> [T; 3] {
 }
 
 fn pixel_to_lab<T: Element>(rgb: [T; 3]) -> [T; 3] {
-    let [fx, fy, fz] = xyz(rgb).map(cube_root);
+    let [fx, fy, fz] = xyz(rgb.map(linear)).map(cube_root);
     let half = T::of(0.5);
     let lab = [
         (T::of(116.0) * fy - T::of(16.0)) / T::of(100.0),
@@ -87,7 +87,8 @@ fn pixel_gradient<T: Element>(rgb: [T; 3], lab_gradient: [T; 3]) -> [T; 3] {
     let [gl, ga, gb] = lab_gradient;
     let (l, a, b) = (T::of(1.16), T::of(250.0 / 110.0), T::of(100.0 / 110.0));
     let grad_f = [a * ga, l * gl - a * ga + b * gb, -(b * gb)];
-    let u = xyz(rgb);
+    let lin = rgb.map(linear);
+    let u = xyz(lin);
     let grad_xyz: [T; 3] = std::array::from_fn(|j| {
         grad_f[j] * cube_root_slope(u[j], cube_root(u[j])) / T::of(WHITE[j])
     });
@@ -95,7 +96,7 @@ fn pixel_gradient<T: Element>(rgb: [T; 3], lab_gradient: [T; 3]) -> [T; 3] {
         let sum = grad_xyz[0] * T::of(RGB_TO_XYZ[i][0])
             + grad_xyz[1] * T::of(RGB_TO_XYZ[i][1])
             + grad_xyz[2] * T::of(RGB_TO_XYZ[i][2]);
-        sum * linear_slope(rgb[i])
+        sum * linear_slope(rgb[i], lin[i])
     })
 }
 

@@ -53,8 +53,7 @@ impl BlockLayout {
         let phase = columns.div_ceil(stride) + LANES;
         let row = (stride * phase).next_multiple_of(LANES);
         // An odd number of cache lines: equal rows of many channels would else share few sets.
-        let channel = rows * row / LANES | 1;
-        let channel = channel * LANES;
+        let channel = ((rows * (row / LANES)) | 1) * LANES;
         Self { stride, phase, row, channel, length: channels * channel + 2 * LANES }
     }
 

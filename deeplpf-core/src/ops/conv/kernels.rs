@@ -227,7 +227,9 @@ pub(super) unsafe fn outer_products<T: Lanes, S: Simd>(
     channels: usize,
     out: &mut [T],
 ) {
-    assert!(out.len() >= products.offsets.len() * channels && channels % lanes::<T, S>() == 0);
+    assert!(
+        out.len() >= products.offsets.len() * channels && channels.is_multiple_of(lanes::<T, S>())
+    );
     let vectors = channels / lanes::<T, S>();
     let mut first = 0;
     while first < vectors {

@@ -128,7 +128,7 @@ impl<T: Element> PlaneGradients<T> {
                 unsafe {
                     let to = to.add(x);
                     let sum = pair[0] + pair[1];
-                    to.write(if fresh && y % 2 == 0 { sum } else { *to + sum });
+                    to.write(if fresh && y.is_multiple_of(2) { sum } else { *to + sum });
                 }
             }
             return;
