@@ -6,7 +6,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::imageops::{self, FilterType};
 use image::{ImageEncoder, Rgb, Rgb32FImage, RgbImage};
-use ndarray::ArrayView3;
+use ndarray::{Array3, ArrayView3};
 
 use crate::error::{EvalError, Result, Role, Size};
 
@@ -45,6 +45,28 @@ fn picture_size(pixels: ArrayView3<'_, f32>) -> Result<(u32, u32)> {
 /// Reads planar RGB, `3 x H x W`; values are clamped to \[0, 1\] before they are averaged, NaN
 /// becomes black.
 pub(crate) fn thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<RgbImage> {
+    let float = float_thumbnail(pixels, long_edge)?;
+    Ok(RgbImage::from_fn(float.width(), float.height(), |x, y| {
+        Rgb(float.get_pixel(x, y).0.map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8))
+    }))
+}
+
+/// A picture, `3 x H x W`, with no side longer than `long_edge` pixels, in \[0, 1\]; small ones
+/// keep their size.
+///
+/// Values are clamped to \[0, 1\] before they are averaged, NaN becomes black.
+///
+/// # Errors
+/// [`EvalError::NotRgb`].
+pub fn reduced(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<Array3<f32>> {
+    let float = float_thumbnail(pixels, long_edge)?;
+    let (columns, rows) = (float.width() as usize, float.height() as usize);
+    Ok(Array3::from_shape_fn((3, rows, columns), |(channel, y, x)| {
+        float.get_pixel(x as u32, y as u32).0[channel].clamp(0.0, 1.0)
+    }))
+}
+
+fn float_thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<Rgb32FImage> {
     let (columns, rows) = picture_size(pixels)?;
     let (small_columns, small_rows) = thumbnail_size(pixels, long_edge)?;
     let value = |channel, x: u32, y: u32| {
@@ -54,14 +76,10 @@ pub(crate) fn thumbnail(pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<R
     let float = Rgb32FImage::from_fn(columns, rows, |x, y| {
         Rgb([value(0, x, y), value(1, x, y), value(2, x, y)])
     });
-    let float = if (small_columns, small_rows) == (columns, rows) {
-        float
-    } else {
-        imageops::resize(&float, small_columns, small_rows, FilterType::Lanczos3)
-    };
-    Ok(RgbImage::from_fn(float.width(), float.height(), |x, y| {
-        Rgb(float.get_pixel(x, y).0.map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8))
-    }))
+    if (small_columns, small_rows) == (columns, rows) {
+        return Ok(float);
+    }
+    Ok(imageops::resize(&float, small_columns, small_rows, FilterType::Lanczos3))
 }
 
 /// PNG, 8-bit RGB.
@@ -116,7 +134,6 @@ fn size_of(picture: &RgbImage) -> Size {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::Array3;
 
     #[test]
     fn thumbnails_keep_the_aspect_and_round() {

@@ -50,7 +50,7 @@ pub use compare::{Comparison, Failure, compare_folders};
 pub use contact_sheet::{ContactSheet, Selected, SheetCell, SheetRow, select_images};
 pub use error::{EvalError, Result, Role, Size};
 pub use filter_drawing::FilterDrawing;
-pub use image_encoding::{jpeg_of_map, jpeg_thumbnail};
+pub use image_encoding::{jpeg_of_map, jpeg_thumbnail, reduced};
 pub use metrics::{Direction, ImageMetric, ImagePair, Metric};
 pub use published::PublishedResult;
 pub use report::{GalleryItem, GalleryPicture, PictureSource, Report};

@@ -51,6 +51,38 @@ pub enum ExperimentError {
          folder goes with a folder (write ./sample for a folder of that name)"
     )]
     SampleHasItsOwnSplit,
+    /// The record of an evaluation that cannot be used.
+    #[error("{} is not a usable record of an evaluation: {reason}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A folder without anything to report on.
+    #[error("{} cannot be reported on: {reason}", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// Runs that were judged on different pairs.
+    #[error(
+        "{first} and {second} cannot stand in one report: {reason}; evaluate them on the same \
+         pairs, or make a report of each"
+    )]
+    NotComparable {
+        /// Label of one run.
+        first: String,
+        /// Label of the other.
+        second: String,
+        /// Where they differ.
+        reason: String,
+    },
+    /// Filters that cannot be applied.
+    #[error(transparent)]
+    Filters(#[from] deeplpf_filters::Error),
     /// Nothing to evaluate on.
     #[error("{data} holds no pairs to evaluate on; check the folder and the list")]
     NoPairs {
@@ -64,52 +96,6 @@ pub enum ExperimentError {
         total: usize,
         /// One sentence per failure.
         failures: Vec<String>,
-    },
-    /// A path without scores.
-    #[error(
-        "{} holds no scores; give a folder of `deeplpf eval` (metrics.json), of `deeplpf \
-         reproduce` (runs/*/evaluation.json) or one of its runs, or a .json file of scores",
-        path.display()
-    )]
-    NoScores {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Fewer than two methods to compare.
-    #[error(
-        "there is only one method, `{method}`, and nothing to compare it with; give another run, \
-         or another label where runs are seeds of different methods"
-    )]
-    OneMethod {
-        /// Its name.
-        method: String,
-    },
-    /// Runs that were judged on different ground.
-    #[error(
-        "`{method}` was measured under other conditions than `{first}` ({what}: `{found}`, not \
-         `{expected}`), so their numbers cannot be compared; evaluate them alike"
-    )]
-    OtherConditions {
-        /// The run.
-        method: String,
-        /// The run it was to be compared with.
-        first: String,
-        /// Protocol, split or resolution.
-        what: &'static str,
-        /// What the run says.
-        found: String,
-        /// What the first run says.
-        expected: String,
-    },
-    /// Weights of LPIPS that cannot be converted.
-    #[error("cannot read tensor `{tensor}` of {}: {reason}", path.display())]
-    LpipsTensor {
-        /// The file.
-        path: PathBuf,
-        /// The tensor's name.
-        tensor: String,
-        /// Why.
-        reason: String,
     },
     /// A file that cannot be read or written.
     #[error("cannot {action} {path}: {source}")]

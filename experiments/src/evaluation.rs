@@ -1,20 +1,24 @@
 //! One checkpoint judged on a set of pairs.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use deeplpf_core::{Checkpoint, DType, Enhancer, ModelConfig, select_device};
+use deeplpf_data::Pair;
 use deeplpf_eval::{Metric, Scores, metrics::metrics_by_key, score_image};
 use deeplpf_train::PairSource;
 use indicatif::ProgressBar;
-use ndarray::Array3;
 
 use crate::{
     ExperimentError, Result,
-    outputs::{Judged, Outputs, Sheet},
-    test_pairs::test_pairs,
+    outputs::Outputs,
+    record::{RecordedPhotograph, RecordedPictures, RunRecord},
+    runs::Run,
+    test_pairs::{TestPairs, test_pairs},
 };
 
 /// Columns of every table, in order: the release's PSNR and SSIM, scikit-image's standard SSIM, and
@@ -60,35 +64,48 @@ impl fmt::Display for EvaluationSummary {
     }
 }
 
-/// Scores of inputs and outputs, and the pictures themselves for sheet and report.
-pub(crate) struct Evaluated {
-    pub input_scores: Scores,
-    pub scores: Scores,
-    pub outputs: Vec<Array3<f32>>,
+/// What came of enhancing and scoring every pair.
+struct Evaluated {
+    input_scores: Scores,
+    scores: Scores,
+    photographs: BTreeMap<String, RecordedPhotograph>,
+    pictures: BTreeMap<String, RecordedPictures>,
+    /// Of enhancing, all photographs together.
+    seconds: f64,
 }
 
 /// Enhances and scores every pair.
 ///
 /// Fails if any pair fails: a mean is never taken over fewer photographs than there are.
-pub(crate) fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Evaluated> {
+fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Evaluated> {
     let metrics = metrics_by_key(METRICS)?;
     let described = || -> Vec<Metric> { metrics.iter().map(|metric| metric.metric()).collect() };
     let mut evaluated = Evaluated {
         input_scores: Scores::new(described()),
         scores: Scores::new(described()),
-        outputs: Vec::with_capacity(pairs.len()),
+        photographs: BTreeMap::new(),
+        pictures: BTreeMap::new(),
+        seconds: 0.0,
     };
     let mut failures = Vec::new();
     let bar = ProgressBar::new(pairs.len() as u64).with_message("evaluating");
     for index in 0..pairs.len() {
         let mut score = || -> Result<()> {
-            let pair = pairs.load(index)?;
-            let output = enhancer.enhance(pair.input.view())?.image;
-            let ours = score_image(&metrics, &pair.id, output.view(), pair.target.view())?;
-            let input = score_image(&metrics, &pair.id, pair.input.view(), pair.target.view())?;
+            let Pair { id, input, target } = pairs.load(index)?;
+            let started = Instant::now();
+            let enhancement = enhancer.enhance(input.view())?;
+            evaluated.seconds += started.elapsed().as_secs_f64();
+            let output = enhancement.image;
+            let ours = score_image(&metrics, &id, output.view(), target.view())?;
+            let unchanged = score_image(&metrics, &id, input.view(), target.view())?;
+            let pictures = RecordedPictures::new(input.view(), output.view(), target.view())?;
             evaluated.scores.insert(ours)?;
-            evaluated.input_scores.insert(input)?;
-            evaluated.outputs.push(output);
+            evaluated.input_scores.insert(unchanged)?;
+            let (_, height, width) = input.dim();
+            let filters = enhancement.parameters.filters;
+            let photograph = RecordedPhotograph { width, height, filters };
+            evaluated.photographs.insert(id.clone(), photograph);
+            evaluated.pictures.insert(id, pictures);
             Ok(())
         };
         if let Err(error) = score() {
@@ -104,6 +121,32 @@ pub(crate) fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Eva
     }
 }
 
+/// Enhances and scores every pair, and leaves the record of it in `folder`, which is created.
+pub(crate) fn record_evaluation(
+    enhancer: &Enhancer,
+    tested: &TestPairs,
+    label: String,
+    weights: &Path,
+    folder: &Path,
+) -> Result<RunRecord> {
+    let Evaluated { input_scores, scores, photographs, pictures, seconds } =
+        score_pairs(enhancer, &tested.pairs)?;
+    fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
+    let model = enhancer.model();
+    let record = RunRecord::new(
+        label,
+        (tested.protocol.clone(), tested.split.clone()),
+        weights.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        model.config().clone(),
+        (model.describe_filters(), model.parameters().count()),
+        seconds / tested.pairs.len() as f64,
+        (input_scores, scores),
+        photographs,
+    );
+    record.write(folder, &pictures)?;
+    Ok(record)
+}
+
 /// The model of a checkpoint, ready to enhance.
 pub(crate) fn load_enhancer(
     weights: &Path,
@@ -115,7 +158,8 @@ pub(crate) fn load_enhancer(
 }
 
 /// Enhances every pair's input, scores it against the target, and writes `metrics.json`,
-/// `per_image.csv`, `table.md`, `table.csv`, `contact_sheet.png` and `report.html`.
+/// `per_image.csv`, `table.md`, `table.csv`, plots, `contact_sheet.png`, `report.html` and the record
+/// from which [`crate::report`] makes others.
 ///
 /// # Errors
 /// A checkpoint or pair that cannot be used, or a folder that cannot be written. If some pairs
@@ -123,38 +167,28 @@ pub(crate) fn load_enhancer(
 pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
     let tested = test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
     let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
-    let evaluated = score_pairs(&enhancer, &tested.pairs)?;
-    fs::create_dir_all(&request.out).map_err(ExperimentError::io("create", &request.out))?;
-    let method = "DeepLPF".to_string();
-    let weights = request.weights.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let label = "DeepLPF".to_string();
+    let record = record_evaluation(&enhancer, &tested, label, &request.weights, &request.out)?;
+    let run = Run {
+        label: record.label.clone(),
+        folder: request.out.clone(),
+        record,
+        training: None,
+    };
+    let config = enhancer.model().config();
     let outputs = Outputs {
-        title: format!("Evaluation of {weights}"),
-        tested: &tested,
+        title: format!("Evaluation of {}", run.record.weights),
         notes: vec![format!(
             "Filters {}, dialect {}, fixes {}.",
-            enhancer.model().describe_filters(),
-            enhancer.model().config().dialect,
-            enhancer.model().config().fixes
+            run.record.filters, config.dialect, config.fixes
         )],
-        facts: vec![
-            ("Weights".into(), weights),
-            ("Filters".into(), enhancer.model().describe_filters()),
-            ("Parameters".into(), enhancer.model().parameters().count().to_string()),
-        ],
-        judged: vec![
-            Judged { label: "input, unchanged".into(), scores: &evaluated.input_scores },
-            Judged { label: method.clone(), scores: &evaluated.scores },
-        ],
-        curves: Vec::new(),
-        sheet: Sheet { label: method, outputs: &evaluated.outputs, scores: &evaluated.scores },
+        runs: std::slice::from_ref(&run),
+        shown: 0,
+        metric: METRICS[0].into(),
     };
     let table = outputs.write(&request.out)?;
-    evaluated.scores.write_json(&request.out.join("metrics.json"))?;
-    evaluated.scores.write_csv(&request.out.join("per_image.csv"))?;
-    Ok(EvaluationSummary {
-        table,
-        scores: evaluated.scores,
-        input_scores: evaluated.input_scores,
-        out: request.out.clone(),
-    })
+    let RunRecord { scores, input_scores, .. } = run.record;
+    scores.write_json(&request.out.join("metrics.json"))?;
+    scores.write_csv(&request.out.join("per_image.csv"))?;
+    Ok(EvaluationSummary { table, scores, input_scores, out: request.out.clone() })
 }

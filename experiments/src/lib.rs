@@ -3,24 +3,27 @@
 //!
 //! A recipe is a TOML file (see [`Recipe`]); those of this crate are built in ([`recipes`]).
 //! [`reproduce`] expands one into runs, skips what is finished and can be interrupted and called
-//! again. [`evaluate`] does the last part for one checkpoint, [`compare`] lays finished evaluations
-//! side by side, image by image.
+//! again. [`evaluate`] does the last part for one checkpoint. Both leave a record of every evaluation,
+//! from which [`report`] makes one page over several of them; [`inspect`] shows what a checkpoint
+//! does to one photograph.
 #![deny(missing_docs)]
 
-mod compare;
 mod error;
 mod evaluation;
-mod lpips_weights;
+mod inspection;
 mod outputs;
 mod recipe;
+mod record;
+mod report;
 mod reproduce;
+mod runs;
 mod test_pairs;
 
-pub use compare::{CompareRequest, CompareSummary, compare};
 pub use error::ExperimentError;
 pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
-pub use lpips_weights::read_lpips_vgg;
+pub use inspection::{InspectionRequest, InspectionSummary, inspect};
 pub use recipe::{Recipe, RunSpec, recipes};
+pub use report::{ReportRequest, ReportSummary, report};
 pub use reproduce::{ReproduceSummary, reproduce};
 
 /// Result of this crate's functions.

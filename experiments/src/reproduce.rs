@@ -6,13 +6,13 @@ use std::{
     time::Instant,
 };
 
-use deeplpf_core::Enhancer;
 use deeplpf_train::{RunFolder, train};
 
 use crate::{
     ExperimentError, Recipe, Result, RunSpec,
-    evaluation::{Evaluated, load_enhancer, score_pairs},
-    outputs::{Judged, Outputs, Sheet, TrainingCurve},
+    evaluation::{load_enhancer, record_evaluation},
+    outputs::Outputs,
+    runs::{Run, read_run},
     test_pairs::{TestPairs, test_pairs},
 };
 
@@ -30,14 +30,6 @@ impl fmt::Display for ReproduceSummary {
         writeln!(f, "{}", self.table)?;
         write!(f, "Open {}", self.out.join("report.html").display())
     }
-}
-
-/// One trained and judged run.
-struct Finished<'a> {
-    spec: &'a RunSpec,
-    evaluated: Evaluated,
-    parameters: usize,
-    curve: TrainingCurve,
 }
 
 /// Trains every run of the recipe (built-in name or path) that is not trained yet, evaluates all on
@@ -70,19 +62,19 @@ pub fn reproduce(
         )?;
         finished.push(run);
     }
-    let table = write_outputs(&recipe, &tested, &finished, &out)?;
+    let table = write_outputs(&recipe, &finished, &out)?;
     Ok(ReproduceSummary { table, out })
 }
 
-fn train_and_judge<'a>(
+fn train_and_judge(
     recipe: &Recipe,
     name: &str,
-    spec: &'a RunSpec,
+    spec: &RunSpec,
     out: &Path,
     tested: &TestPairs,
     place: &str,
     announce: &mut dyn FnMut(&str),
-) -> Result<Finished<'a>> {
+) -> Result<Run> {
     let mut config = recipe.train_config(spec, name)?;
     config.run = out.join("runs").join(&spec.name);
     let folder = RunFolder::new(&config.run);
@@ -102,66 +94,27 @@ fn train_and_judge<'a>(
     if before < config.epochs {
         announce(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
     }
-    let enhancer: Enhancer = load_enhancer(&folder.best(), None, &config.device)?;
-    let evaluated = score_pairs(&enhancer, &tested.pairs)?;
-    evaluated.scores.write_json(&config.run.join("evaluation.json"))?;
-    let records = folder.records()?;
-    let epoch = |epoch: u64| epoch as f64;
-    let curve = TrainingCurve {
-        label: spec.label.clone(),
-        loss: records.iter().map(|r| (epoch(r.epoch), r.loss)).collect(),
-        valid_psnr: records.iter().filter_map(|r| Some((epoch(r.epoch), r.valid_psnr?))).collect(),
-    };
-    let parameters = enhancer.model().parameters().count();
-    Ok(Finished { spec, evaluated, parameters, curve })
+    let enhancer = load_enhancer(&folder.best(), None, &config.device)?;
+    let label = spec.label.clone();
+    let record = record_evaluation(&enhancer, tested, label, &folder.best(), &config.run)?;
+    record.scores.write_json(&config.run.join("evaluation.json"))?;
+    read_run(&config.run)
 }
 
-fn write_outputs(
-    recipe: &Recipe,
-    tested: &TestPairs,
-    finished: &[Finished<'_>],
-    out: &Path,
-) -> Result<String> {
+fn write_outputs(recipe: &Recipe, runs: &[Run], out: &Path) -> Result<String> {
     // The recipe was checked to name one of its runs.
-    let Some(shown) = finished.iter().find(|run| run.spec.name == recipe.shown) else {
+    let Some(shown) = recipe.run.iter().position(|run| run.name == recipe.shown) else {
         return Err(ExperimentError::Recipe {
             recipe: recipe.title.clone(),
             reason: format!("shown = \"{}\" is not the name of a run", recipe.shown),
         });
     };
-    let mut judged =
-        vec![Judged { label: "input, unchanged".into(), scores: &shown.evaluated.input_scores }];
-    judged.extend(
-        finished
-            .iter()
-            .map(|run| Judged { label: run.spec.label.clone(), scores: &run.evaluated.scores }),
-    );
-    let facts = finished
-        .iter()
-        .map(|run| {
-            let epochs = run.curve.loss.len();
-            (run.spec.label.clone(), format!("{} parameters, {epochs} epochs", run.parameters))
-        })
-        .collect();
     let outputs = Outputs {
         title: recipe.title.clone(),
-        tested,
         notes: vec![recipe.description.clone()],
-        facts,
-        judged,
-        curves: finished
-            .iter()
-            .map(|run| TrainingCurve {
-                label: run.curve.label.clone(),
-                loss: run.curve.loss.clone(),
-                valid_psnr: run.curve.valid_psnr.clone(),
-            })
-            .collect(),
-        sheet: Sheet {
-            label: shown.spec.label.clone(),
-            outputs: &shown.evaluated.outputs,
-            scores: &shown.evaluated.scores,
-        },
+        runs,
+        shown,
+        metric: "psnr".into(),
     };
     outputs.write(out)
 }

@@ -4,7 +4,9 @@ mod compare;
 mod data;
 mod enhance;
 mod eval;
+mod inspect;
 mod metrics;
+mod report;
 mod reproduce;
 mod train;
 mod weights;
@@ -26,6 +28,10 @@ pub enum Command {
     Compare(compare::Args),
     /// Run a recipe: several trainings, their evaluation, a table, plots and a report.
     Reproduce(reproduce::Args),
+    /// Make one page over trained runs and evaluations, to look at and to compare.
+    Report(report::Args),
+    /// Show what weights do to one photograph: its filters, drawn, mapped and in numbers.
+    Inspect(inspect::Args),
     /// Look into files of weights, or convert them.
     Weights(weights::Args),
     /// Make data sets.
@@ -43,6 +49,8 @@ impl Command {
             Command::Eval(args) => eval::run(&args),
             Command::Compare(args) => compare::run(&args),
             Command::Reproduce(args) => reproduce::run(&args),
+            Command::Report(args) => report::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
             Command::Weights(args) => weights::run(&args),
             Command::Data(args) => data::run(&args),
         }

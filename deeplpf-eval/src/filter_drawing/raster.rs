@@ -1,6 +1,7 @@
 //! The drawing over the photograph's pixels.
 
 use image::RgbImage;
+use ndarray::ArrayView3;
 use tiny_skia::{
     Color, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PremultipliedColorU8, StrokeDash,
     Transform,
@@ -8,9 +9,21 @@ use tiny_skia::{
 
 use super::{BORDER, FilterDrawing, Instance, LINE_WIDTH, LONG_EDGE, Stroke, TEXT_SIZE};
 use crate::error::{EvalError, Result, Size};
+use crate::image_encoding::{thumbnail, to_png};
 use crate::typeface::{TextStyle, Weight};
 
 impl FilterDrawing {
+    /// The filters over a picture, `3 x H x W` in \[0, 1\], as PNG with no side longer than
+    /// `long_edge` pixels.
+    ///
+    /// # Errors
+    /// [`EvalError::NotRgb`], [`EvalError::Drawing`], [`EvalError::Encoding`].
+    pub fn to_png_over(&self, pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<Vec<u8>> {
+        let mut picture = thumbnail(pixels, long_edge)?;
+        self.draw_onto(&mut picture)?;
+        to_png(&picture)
+    }
+
     /// Draws the filters onto their photograph, in any size of it.
     ///
     /// # Errors

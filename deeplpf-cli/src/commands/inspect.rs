@@ -1,0 +1,56 @@
+//! `deeplpf inspect`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use deeplpf_core::Checkpoint;
+use deeplpf_experiments::{InspectionRequest, inspect};
+
+use crate::console;
+use crate::model_options::ModelOptions;
+
+/// The arguments.
+#[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// The photograph (PNG, JPEG, TIFF, WebP; 8 or 16 bit).
+    photo: PathBuf,
+
+    /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file.
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+
+    /// The folder of the results, which is made if it is missing.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Where to compute: `auto`, `cpu` or `cuda:N`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  deeplpf inspect photo.jpg --weights best.safetensors -o inspection
+  deeplpf inspect photo.jpg --weights deeplpf.pt --fixes none -o inspection
+
+The folder gets filters.png, the result with the predicted graduated and elliptical filters drawn \
+over it; polynomial, graduated and elliptical as .png and .svg, what each filter changes where, \
+for the filters the model has; and params.json, every parameter.";
+
+/// Writes the pictures and prints their names.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let checkpoint = Checkpoint::read(&args.weights)?;
+    let summary = inspect(&InspectionRequest {
+        photograph: args.photo.clone(),
+        weights: args.weights.clone(),
+        out: args.out.clone(),
+        device: args.device.clone(),
+        model: args.model.configuration(&checkpoint),
+    })?;
+    console::print(&format!("{summary}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

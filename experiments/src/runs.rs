@@ -1,0 +1,213 @@
+//! Finding the runs that folders hold, and whether they can be compared.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use deeplpf_train::{EpochRecord, RunFolder, TrainConfig, TrainingData};
+
+use crate::{
+    ExperimentError, Result,
+    evaluation::{load_enhancer, record_evaluation},
+    record::{RunRecord, has_record},
+    test_pairs::TestPairs,
+};
+
+/// A run or an evaluation with its record.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// Its name in tables; unique among the runs of a report.
+    pub label: String,
+    pub folder: PathBuf,
+    pub record: RunRecord,
+    /// Its training, if it was trained in this folder.
+    pub training: Option<Training>,
+}
+
+/// The training of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Training {
+    pub config: TrainConfig,
+    pub epochs: Vec<EpochRecord>,
+}
+
+impl Training {
+    /// Runs that differ in their seed only have the same.
+    pub fn without_seed(&self) -> String {
+        let mut config = self.config.clone();
+        config.seed = 0;
+        config.run = PathBuf::new();
+        config.device = String::new();
+        config.to_toml()
+    }
+}
+
+/// The run in `folder`, which must have a record.
+pub(crate) fn read_run(folder: &Path) -> Result<Run> {
+    let record = RunRecord::read(folder)?;
+    let training_folder = RunFolder::new(folder);
+    let training = if training_folder.config().is_file() && training_folder.metrics().is_file() {
+        let config = TrainConfig::read(&training_folder.config(), &[])?;
+        Some(Training { config, epochs: training_folder.records()? })
+    } else {
+        None
+    };
+    Ok(Run { label: record.label.clone(), folder: folder.to_owned(), record, training })
+}
+
+/// All runs that the folders hold: a run or an evaluation each, or those in `runs/` of a recipe's
+/// results. A trained run that was never evaluated is evaluated on its validation pairs, and its
+/// record is kept in its folder.
+pub(crate) fn find_runs(
+    folders: &[PathBuf],
+    device: &str,
+    announce: &mut dyn FnMut(&str),
+) -> Result<Vec<Run>> {
+    let mut found: Vec<Run> = Vec::new();
+    for folder in folders {
+        if !folder.is_dir() {
+            return Err(ExperimentError::NoRun {
+                path: folder.clone(),
+                reason: "there is no such folder".into(),
+            });
+        }
+        if has_record(folder) {
+            found.push(read_run(folder)?);
+        } else if is_trained(folder) {
+            evaluate_validation(folder, device, announce)?;
+            found.push(read_run(folder)?);
+        } else {
+            let inner = inner_runs(folder)?;
+            if inner.is_empty() {
+                return Err(ExperimentError::NoRun {
+                    path: folder.clone(),
+                    reason: "it holds neither a trained run nor an evaluation".into(),
+                });
+            }
+            for folder in inner {
+                if !has_record(&folder) {
+                    evaluate_validation(&folder, device, announce)?;
+                }
+                found.push(read_run(&folder)?);
+            }
+        }
+    }
+    name_apart(&mut found);
+    Ok(found)
+}
+
+fn is_trained(folder: &Path) -> bool {
+    let run = RunFolder::new(folder);
+    run.config().is_file() && run.best().is_file()
+}
+
+/// The folders in `runs/` that hold a run, by name.
+fn inner_runs(folder: &Path) -> Result<Vec<PathBuf>> {
+    let runs = folder.join("runs");
+    if !runs.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut inner = Vec::new();
+    for entry in fs::read_dir(&runs).map_err(ExperimentError::io("read", &runs))? {
+        let path = entry.map_err(ExperimentError::io("read", &runs))?.path();
+        if has_record(&path) || is_trained(&path) {
+            inner.push(path);
+        }
+    }
+    inner.sort();
+    Ok(inner)
+}
+
+fn evaluate_validation(
+    folder: &Path,
+    device: &str,
+    announce: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let config = TrainConfig::read(&RunFolder::new(folder).config(), &[])?;
+    let pairs = TrainingData::from_config(&config.data, config.seed)?.valid;
+    if pairs.is_empty() {
+        return Err(ExperimentError::NoRun {
+            path: folder.to_owned(),
+            reason: "the run was never evaluated and has no validation pairs; evaluate its weights \
+                     with `deeplpf eval -o DIR` and report DIR"
+                .into(),
+        });
+    }
+    announce(&format!(
+        "{} was never evaluated: evaluating its best weights on its {} validation pairs",
+        folder.display(),
+        pairs.len()
+    ));
+    let data = Path::new(&config.data.source);
+    let name = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
+    let tested = TestPairs {
+        pairs,
+        protocol: match config.data.source.as_str() {
+            "sample" => "embedded sample set (one known look, synthetic targets)".into(),
+            _ => format!("paired folder {name}"),
+        },
+        split: "validation".into(),
+    };
+    let weights = RunFolder::new(folder).best();
+    let enhancer = load_enhancer(&weights, None, device)?;
+    let label = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+    record_evaluation(&enhancer, &tested, label, &weights, folder)?;
+    Ok(())
+}
+
+/// Runs of one label are told apart by their folders' names, and by numbers where these are the
+/// same too.
+fn name_apart(runs: &mut [Run]) {
+    let same = |runs: &[Run], index: usize| {
+        runs.iter().filter(|run| run.label == runs[index].label).count() > 1
+    };
+    let double: Vec<bool> = (0..runs.len()).map(|index| same(runs, index)).collect();
+    for (run, _) in runs.iter_mut().zip(double).filter(|(_, double)| *double) {
+        let name = run.folder.file_name().unwrap_or(run.folder.as_os_str());
+        run.label = format!("{} ({})", run.label, name.to_string_lossy());
+    }
+    let double: Vec<bool> = (0..runs.len()).map(|index| same(runs, index)).collect();
+    for (index, run) in runs.iter_mut().enumerate().filter(|(index, _)| double[*index]) {
+        run.label = format!("{}, {}", run.label, index + 1);
+    }
+}
+
+/// Fails unless all runs were judged on the same pairs: the same names, and the same scores of the
+/// unchanged inputs, which are the same only for the same pictures.
+pub(crate) fn require_same_pairs(runs: &[Run]) -> Result<()> {
+    let Some((first, others)) = runs.split_first() else { return Ok(()) };
+    for other in others {
+        let refuse = |reason: String| ExperimentError::NotComparable {
+            first: first.label.clone(),
+            second: other.label.clone(),
+            reason,
+        };
+        let (a, b) = (&first.record, &other.record);
+        let missing = a.photographs.keys().find(|id| !b.photographs.contains_key(*id));
+        let surplus = b.photographs.keys().find(|id| !a.photographs.contains_key(*id));
+        if let Some(id) = missing.or(surplus) {
+            return Err(refuse(format!(
+                "{} photographs against {}; `{id}` is in one of them only",
+                a.photographs.len(),
+                b.photographs.len()
+            )));
+        }
+        for metric in a.input_scores.metrics() {
+            for id in a.photographs.keys() {
+                let scores = [&a.input_scores, &b.input_scores].map(|s| s.get(id, &metric.key));
+                let [Some(one), Some(two)] = scores else { continue };
+                // Other processors may round the last digits of a sum differently.
+                if one != two && (one - two).abs() > 1e-6 * one.abs().max(1.0) {
+                    return Err(refuse(format!(
+                        "photograph `{id}` is not the same pair: its input has {} {} against {}",
+                        metric.label,
+                        metric.format(one),
+                        metric.format(two)
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
