@@ -251,13 +251,17 @@ fn kept_profiles_give_the_same_colours() {
             let found = icc::to_srgb(primaries, curve, values);
             for (c, found) in found.iter().enumerate() {
                 let given = f64::from(srgb[[c, k / 25, k % 25]]);
-                let linear = |v| Curve::Srgb.to_linear(v);
-                worst = worst.max((linear(*found) - linear(given)).abs());
+                // In linear light half a level of each channel counts 1.8 times after ProPhoto's
+                // curve, times 3.1 (the sum of a row of its matrix to sRGB); the encoding makes of
+                // that 12.92 times as much near black. The rest is as for reading.
+                let rounding = 3.1 * 1.8 * 0.5 / 65535.0;
+                let linear = Curve::Srgb.to_linear(given);
+                let steepest = icc::encode_srgb(linear + rounding) - given;
+                let difference = (found - given).abs();
+                assert!(difference < TOLERANCE + steepest.max(rounding), "{name}: {difference:e}");
+                worst = worst.max(difference);
             }
         }
-        // In linear light: half a level of each channel, 1.8 times as much after ProPhoto's curve,
-        // times 3 (the sum of a row of its matrix to sRGB); and what reading may be off.
-        assert!(worst < 3.0 * 1.8 * 0.5 / 65535.0 + 1e-5, "{name}: {worst:.1e}");
         eprintln!("{name} kept: largest difference {worst:.1e}");
     }
 }
