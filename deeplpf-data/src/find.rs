@@ -75,7 +75,7 @@ pub fn find_each<P: AsRef<Path>>(paths: &[P]) -> FoundImages {
 }
 
 /// A picture's stem and path, or why there is none.
-type Entry = Result<(String, PathBuf), DataError>;
+pub(crate) type Entry = Result<(String, PathBuf), DataError>;
 
 /// What one name on the list stands for.
 fn entries(path: &Path) -> Result<Vec<Entry>, DataError> {
@@ -83,7 +83,7 @@ fn entries(path: &Path) -> Result<Vec<Entry>, DataError> {
     if !metadata.is_dir() {
         return Ok(vec![stem(path).map(|stem| (stem, path.to_path_buf()))]);
     }
-    let entries = entries_of(path)?;
+    let entries = entries_of(path, has_picture_extension)?;
     if entries.is_empty() {
         return Err(DataError::NoImages { path: path.to_path_buf() });
     }
@@ -102,19 +102,23 @@ fn same_file(a: &Path, b: &Path) -> bool {
 /// # Errors
 /// The first file that looks like a picture and cannot be used.
 pub(crate) fn images_in(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
-    let mut found = entries_of(folder)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut found =
+        entries_of(folder, has_picture_extension)?.into_iter().collect::<Result<Vec<_>, _>>()?;
     found.sort_by(|a, b| compare(&a.0, &b.0));
     Ok(found)
 }
 
 /// Everything directly in a folder that looks like a picture, in the order of the paths.
-fn entries_of(folder: &Path) -> Result<Vec<Entry>, DataError> {
+pub(crate) fn entries_of(
+    folder: &Path,
+    looks_like_a_picture: impl Fn(&Path) -> bool,
+) -> Result<Vec<Entry>, DataError> {
     let failed = |e| DataError::read(folder, e);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-        if !hidden && has_picture_extension(&path) {
+        if !hidden && looks_like_a_picture(&path) {
             paths.push(path);
         }
     }
@@ -130,7 +134,7 @@ fn entries_of(folder: &Path) -> Result<Vec<Entry>, DataError> {
     Ok(paths.into_iter().filter_map(entry).collect())
 }
 
-fn has_picture_extension(path: &Path) -> bool {
+pub(crate) fn has_picture_extension(path: &Path) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|extension| {
         SourceFormat::EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
     })

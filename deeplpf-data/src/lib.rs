@@ -26,8 +26,11 @@
 //! |---|---|
 //! | [`picture`] | decodes and encodes pictures, with colour management |
 //! | [`pairs`] | folders of input and target, matched by file stem |
+//! | [`layout`] | the folder trees in which FiveK and other sets are found |
 //! | [`find`] | the pictures among files and folders named by a user |
 //! | [`split`] | lists of ids, read from text or drawn at random |
+//! | [`protocol`] | FiveK's protocols: lists, rendering, target, size |
+//! | [`verify`] | what is wrong with a paired folder |
 //! | [`augment`] | paired flips and crops |
 //! | [`atomic_file`] | files that are either wholly there or not at all |
 //! | [`synthetic`] | pairs made from photographs by filters of known parameters |
@@ -37,9 +40,11 @@ pub mod atomic_file;
 pub mod augment;
 mod error;
 pub mod find;
+pub mod layout;
 mod natural_order;
 pub mod pairs;
 pub mod picture;
+pub mod protocol;
 mod random;
 pub mod sample;
 pub mod split;
@@ -52,4 +57,5 @@ pub use picture::{
     DecodeLimits, EncodeOptions, ExifLeftOut, Image, ImageInfo, OutputFormat, Picture, Rendering,
     SourceFormat, decode, decode_bytes, decode_bytes_with, decode_with, encode,
 };
+pub use protocol::{Protocol, ProtocolName};
 pub use split::{Split, SplitPairs};

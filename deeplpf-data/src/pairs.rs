@@ -8,6 +8,7 @@ use ndarray::Array3;
 
 use crate::DataError;
 use crate::find::images_in;
+use crate::layout;
 use crate::natural_order::compare;
 use crate::picture::decode;
 
@@ -33,7 +34,7 @@ pub struct Pair {
 /// Where a pair's files are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PairPaths {
-    /// The file stem both share.
+    /// The file stem both share, or FiveK's id: see [`crate::layout`].
     pub id: String,
     /// The photograph.
     pub input: PathBuf,
@@ -46,8 +47,11 @@ impl PairPaths {
     ///
     /// # Errors
     /// What [`decode`] says of either file, and [`DataError::SizeMismatch`] where the two upright
-    /// pictures differ in size.
+    /// pictures differ in size. [`DataError::UnsupportedFeature`] for a DNG, which the layout of
+    /// FiveK's archive lists: its raw data is not decoded.
     pub fn load(&self) -> Result<Pair, DataError> {
+        layout::refuse_raw(&self.input)?;
+        layout::refuse_raw(&self.target)?;
         let input = decode(&self.input)?;
         let target = decode(&self.target)?;
         if input.pixels.dim() != target.pixels.dim() {
@@ -166,9 +170,18 @@ impl PairedFolder {
     }
 
     fn match_stems(root: &Path, input: &Path, target: &Path) -> Result<Self, DataError> {
+        Self::match_ids(root, images_in(input)?, images_in(target)?)
+    }
+
+    /// Matches files by the ids they are given with.
+    pub(crate) fn match_ids(
+        root: &Path,
+        inputs: Vec<(String, PathBuf)>,
+        targets: Vec<(String, PathBuf)>,
+    ) -> Result<Self, DataError> {
         let mut problems = Vec::new();
-        let mut inputs = by_stem(input, &mut problems)?;
-        let mut targets = by_stem(target, &mut problems)?;
+        let mut inputs = by_id(inputs, &mut problems);
+        let mut targets = by_id(targets, &mut problems);
         // A stem that is ambiguous on one side is no "missing" one on the other.
         for problem in &problems {
             inputs.remove(problem.id());
@@ -214,13 +227,17 @@ impl PairedFolder {
     }
 }
 
-fn input_folder(root: &Path) -> Result<PathBuf, DataError> {
+pub(crate) fn input_folder(root: &Path) -> Result<PathBuf, DataError> {
     one_of(root, "input", INPUT_FOLDERS)?
         .ok_or_else(|| DataError::NoInputFolder { path: root.to_path_buf(), names: INPUT_FOLDERS })
 }
 
 /// The one folder of these names in `root`, or `None`.
-fn one_of(root: &Path, role: &'static str, names: &[&str]) -> Result<Option<PathBuf>, DataError> {
+pub(crate) fn one_of(
+    root: &Path,
+    role: &'static str,
+    names: &[&str],
+) -> Result<Option<PathBuf>, DataError> {
     std::fs::read_dir(root).map_err(|e| DataError::read(root, e))?;
     let found: Vec<&str> = names.iter().copied().filter(|name| root.join(name).is_dir()).collect();
     match found[..] {
@@ -234,15 +251,15 @@ fn one_of(root: &Path, role: &'static str, names: &[&str]) -> Result<Option<Path
     }
 }
 
-fn by_stem(
-    folder: &Path,
+fn by_id(
+    found: Vec<(String, PathBuf)>,
     problems: &mut Vec<PairProblem>,
-) -> Result<BTreeMap<String, PathBuf>, DataError> {
+) -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
-    for (id, path) in images_in(folder)? {
+    for (id, path) in found {
         if let Some(first) = files.insert(id.clone(), path.clone()) {
             problems.push(PairProblem::SameStem { id, first, second: path });
         }
     }
-    Ok(files)
+    files
 }

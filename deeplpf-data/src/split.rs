@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rand_core::Rng;
 
 use crate::DataError;
+use crate::layout::fivek_id;
 use crate::pairs::{PairPaths, PairedFolder};
 use crate::random::shuffle;
 
@@ -130,15 +131,27 @@ impl Split {
 
     /// The split's pairs in a folder.
     ///
+    /// An id is that of a pair, or FiveK's id (`a0001`) of the one pair whose stem begins with it
+    /// (`a0001-jmac_DSC1459`): published lists have the former, exported pictures the latter.
+    ///
     /// # Errors
     /// [`DataError::UnknownId`] for an id without a complete pair.
     pub fn apply(&self, folder: &PairedFolder) -> Result<SplitPairs, DataError> {
         let pairs: BTreeMap<&str, &PairPaths> =
             folder.pairs.iter().map(|pair| (pair.id.as_str(), pair)).collect();
+        // `None` where two pairs have one FiveK id: neither is preferred.
+        let mut fivek: BTreeMap<&str, Option<&PairPaths>> = BTreeMap::new();
+        for pair in &folder.pairs {
+            if let Some(id) = fivek_id(&pair.id) {
+                fivek.entry(id).and_modify(|known| *known = None).or_insert(Some(pair));
+            }
+        }
         let look_up = |ids: &[String], name| -> Result<Vec<PairPaths>, DataError> {
             ids.iter()
                 .map(|id| {
-                    pairs.get(id.as_str()).map(|&pair| pair.clone()).ok_or_else(|| {
+                    let exact = pairs.get(id.as_str()).copied();
+                    let pair = exact.or_else(|| fivek.get(id.as_str()).copied().flatten());
+                    pair.cloned().ok_or_else(|| {
                         let origin = self.origins.get(id).cloned().unwrap_or(Origin::List(name));
                         DataError::UnknownId { id: id.clone(), origin, folder: folder.root.clone() }
                     })
@@ -191,7 +204,8 @@ pub fn read_ids(path: impl AsRef<Path>) -> Result<Vec<String>, DataError> {
     Split::read(path, None, None).map(|split| split.train)
 }
 
-fn read_lines(path: &Path) -> Result<Vec<(String, Origin)>, DataError> {
+/// The ids of a list and where each stands; an id may be there twice.
+pub(crate) fn read_lines(path: &Path) -> Result<Vec<(String, Origin)>, DataError> {
     let bytes = std::fs::read(path).map_err(|e| DataError::read(path, e))?;
     let text =
         String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_path_buf() })?;

@@ -1,0 +1,234 @@
+//! The folder trees in which paired sets are found.
+//!
+//! | [`Layout`] | inputs | targets |
+//! |---|---|---|
+//! | [`Layout::Paired`] | `input/`, `low/` | `target/`, `output/`, `gt/`, `high/`, `expertA/` to `expertE/` |
+//! | [`Layout::Lut480`] | `input/JPG/480p/` | `expertC/JPG/480p/`, or another expert's |
+//! | [`Layout::Archive`] | `raw_photos/HQ*/photos/*.dng` | `tiff16_c/`, or another expert's |
+//!
+//! The tree may also lie in a folder `fiveK`, `FiveK`, `fivek` or `fivek_dataset` of the folder given.
+//!
+//! A file's id is its stem, except for names of FiveK, whose id is the part before the first dash:
+//! `a0001-jmac_DSC1459` is `a0001`. See [`fivek_id`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::DataError;
+use crate::find::{Entry, entries_of, has_picture_extension};
+use crate::natural_order::compare;
+use crate::pairs::{self, INPUT_FOLDERS, PairedFolder, TARGET_FOLDERS};
+use crate::picture::SourceFormat;
+use crate::protocol::Expert;
+
+/// A kind of folder tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// An input folder beside a target folder.
+    Paired,
+    /// The tree that Image-Adaptive-3DLUT distributes, in sRGB at 480 pixels.
+    Lut480,
+    /// FiveK's own archive: camera raw inputs, 16-bit TIFF targets. The inputs are listed; decoding
+    /// them is refused.
+    Archive,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paired => "paired folder",
+            Self::Lut480 => "480p tree of Image-Adaptive-3DLUT",
+            Self::Archive => "FiveK archive",
+        })
+    }
+}
+
+/// Where a set's inputs and targets are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// What was found.
+    pub layout: Layout,
+    /// The top of the tree, where lists are looked for.
+    pub root: PathBuf,
+    /// The folders of inputs: one, or those of the archive.
+    pub inputs: Vec<PathBuf>,
+    /// The folder of targets.
+    pub target: PathBuf,
+}
+
+/// Folders inside the one given in which the tree may lie.
+const NESTED: [&str; 4] = ["fiveK", "FiveK", "fivek", "fivek_dataset"];
+
+/// The pictures' place below `input/` and `expertC/` in the 480p tree.
+const LUT480_PICTURES: [&str; 2] = ["JPG", "480p"];
+
+/// The archive's folder of raw photographs.
+const RAW_PHOTOS: &str = "raw_photos";
+
+/// Finds inputs and targets below a folder, whichever [`Layout`] it has. `target` names the target
+/// folder where there are several; `expertC` also stands for `tiff16_c`, and the other way round.
+///
+/// # Errors
+/// [`DataError::Read`], [`DataError::NoInputFolder`], [`DataError::NoTargetFolder`],
+/// [`DataError::AmbiguousFolder`].
+pub fn locate(root: impl AsRef<Path>, target: Option<&str>) -> Result<Location, DataError> {
+    let root = root.as_ref();
+    std::fs::read_dir(root).map_err(|e| DataError::read(root, e))?;
+    let nested = NESTED.iter().map(|name| root.join(name)).filter(|path| path.is_dir());
+    for base in std::iter::once(root.to_path_buf()).chain(nested) {
+        if base.join(RAW_PHOTOS).is_dir() {
+            return archive(base, target);
+        }
+        if below(&base, "input").is_dir() {
+            return lut480(base, target);
+        }
+        if INPUT_FOLDERS.iter().any(|name| base.join(name).is_dir()) {
+            return paired(base, target);
+        }
+    }
+    Err(DataError::NoInputFolder { path: root.to_path_buf(), names: INPUT_FOLDERS })
+}
+
+/// [`locate`], and the pairs that are there.
+///
+/// # Errors
+/// As [`locate`], and as [`PairedFolder::open`].
+pub fn open(
+    root: impl AsRef<Path>,
+    target: Option<&str>,
+) -> Result<(Location, PairedFolder), DataError> {
+    let location = locate(root, target)?;
+    let all = |entries: Vec<Entry>| {
+        let mut found = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
+        found.sort_by(|a, b| compare(&a.0, &b.0));
+        Ok::<_, DataError>(found)
+    };
+    let folder = PairedFolder::match_ids(
+        &location.root,
+        all(location.input_entries()?)?,
+        all(location.target_entries()?)?,
+    )?;
+    Ok((location, folder))
+}
+
+impl Location {
+    /// Everything among the inputs that looks like a picture, with its id.
+    pub(crate) fn input_entries(&self) -> Result<Vec<Entry>, DataError> {
+        let raw = self.layout == Layout::Archive;
+        let mut entries = Vec::new();
+        for folder in &self.inputs {
+            entries.extend(entries_of(folder, |path| {
+                if raw { is_raw(path) } else { has_picture_extension(path) }
+            })?);
+        }
+        Ok(entries.into_iter().map(with_id).collect())
+    }
+
+    /// Everything among the targets that looks like a picture, with its id.
+    pub(crate) fn target_entries(&self) -> Result<Vec<Entry>, DataError> {
+        Ok(entries_of(&self.target, has_picture_extension)?.into_iter().map(with_id).collect())
+    }
+}
+
+/// FiveK's id of a file stem or of a line in a list: `a0001` to `a5000`, alone or before a dash.
+/// `None` for all other names.
+#[must_use]
+pub fn fivek_id(stem: &str) -> Option<&str> {
+    let (id, rest) = stem.split_at_checked(5)?;
+    let digits = id.strip_prefix('a')?;
+    let number: u16 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+    ((1..=5000).contains(&number) && (rest.is_empty() || rest.starts_with('-'))).then_some(id)
+}
+
+/// The id of a file stem: FiveK's, or the stem itself.
+#[must_use]
+pub fn id_of(stem: &str) -> &str {
+    fivek_id(stem).unwrap_or(stem)
+}
+
+/// Refuses a DNG: as a TIFF it would decode to its thumbnail.
+pub(crate) fn refuse_raw(path: &Path) -> Result<(), DataError> {
+    if !is_raw(path) {
+        return Ok(());
+    }
+    Err(DataError::UnsupportedFeature {
+        path: path.to_path_buf(),
+        format: SourceFormat::Tiff,
+        reason: "a DNG's camera raw data is not decoded".into(),
+    })
+}
+
+fn is_raw(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dng"))
+}
+
+fn with_id(entry: Entry) -> Entry {
+    entry.map(|(stem, path)| (id_of(&stem).to_owned(), path))
+}
+
+fn paired(root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
+    let input = pairs::input_folder(&root)?;
+    let target = choose(&root, target, TARGET_FOLDERS)?;
+    Ok(Location { layout: Layout::Paired, inputs: vec![input], target, root })
+}
+
+fn lut480(root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
+    let experts = Expert::ALL.map(Expert::folder);
+    let present: Vec<&str> =
+        experts.iter().copied().filter(|name| below(&root, name).is_dir()).collect();
+    if present.is_empty() {
+        let names = experts.iter().map(|name| format!("{name}/JPG/480p")).collect();
+        return Err(DataError::NoTargetFolder { path: root, names });
+    }
+    let expert = choose(&root, target, &present)?;
+    let pictures: PathBuf = LUT480_PICTURES.iter().collect();
+    let inputs = vec![below(&root, "input")];
+    Ok(Location { layout: Layout::Lut480, inputs, target: expert.join(pictures), root })
+}
+
+fn archive(root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
+    let raw = root.join(RAW_PHOTOS);
+    let failed = |e| DataError::read(&raw, e);
+    let mut inputs = Vec::new();
+    for entry in std::fs::read_dir(&raw).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let photos = entry.path().join("photos");
+        if entry.file_name().as_encoded_bytes().starts_with(b"HQ") && photos.is_dir() {
+            inputs.push(photos);
+        }
+    }
+    if inputs.is_empty() {
+        return Err(DataError::NoInputFolder { path: raw, names: &["HQ*/photos"] });
+    }
+    // A folder's own order is not the same everywhere.
+    inputs.sort();
+    let target = choose(&root, target, &Expert::ALL.map(Expert::archive_folder))?;
+    Ok(Location { layout: Layout::Archive, inputs, target, root })
+}
+
+fn below(root: &Path, side: &str) -> PathBuf {
+    LUT480_PICTURES.iter().fold(root.join(side), |path, name| path.join(name))
+}
+
+/// The target folder of the name, or the only one there is.
+fn choose(root: &Path, target: Option<&str>, known: &[&str]) -> Result<PathBuf, DataError> {
+    let Some(name) = target else {
+        return pairs::one_of(root, "target", known)?.ok_or_else(|| {
+            let names = known.iter().map(ToString::to_string).collect();
+            DataError::NoTargetFolder { path: root.to_path_buf(), names }
+        });
+    };
+    let other_name = name
+        .parse::<Expert>()
+        .ok()
+        .into_iter()
+        .flat_map(|expert| [expert.folder(), expert.archive_folder()].map(str::to_owned));
+    std::iter::once(name.to_owned())
+        .chain(other_name)
+        .map(|name| root.join(name))
+        .find(|path| path.is_dir())
+        .ok_or_else(|| {
+            let names = vec![name.to_owned()];
+            DataError::NoTargetFolder { path: root.to_path_buf(), names }
+        })
+}
