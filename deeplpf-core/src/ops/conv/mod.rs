@@ -4,7 +4,7 @@
 //! is taken from the sign of the output (the slope is positive, so the sign survives).
 //!
 //! Nothing is unfolded: blocks of rows are copied once, with their border, into scratch memory that
-//! fits the second-level cache, and the inner loops ([`kernels`]) read it shifted by the taps.
+//! fits the second-level cache, and the inner loops (`kernels`) read it shifted by the taps.
 //! Blocks depend on shapes only and partial sums are added in a fixed order, so the result does not
 //! depend on the number of threads.
 
