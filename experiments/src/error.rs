@@ -97,6 +97,52 @@ pub enum ExperimentError {
         /// One sentence per failure.
         failures: Vec<String>,
     },
+    /// A path without scores.
+    #[error(
+        "{} holds no scores; give a folder of `deeplpf eval` (metrics.json), of `deeplpf \
+         reproduce` (runs/*/evaluation.json) or one of its runs, or a .json file of scores",
+        path.display()
+    )]
+    NoScores {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Fewer than two methods to compare.
+    #[error(
+        "there is only one method, `{method}`, and nothing to compare it with; give another run, \
+         or another label where runs are seeds of different methods"
+    )]
+    OneMethod {
+        /// Its name.
+        method: String,
+    },
+    /// Runs that were judged on different ground.
+    #[error(
+        "`{method}` was measured under other conditions than `{first}` ({what}: `{found}`, not \
+         `{expected}`), so their numbers cannot be compared; evaluate them alike"
+    )]
+    OtherConditions {
+        /// The run.
+        method: String,
+        /// The run it was to be compared with.
+        first: String,
+        /// Protocol, split or resolution.
+        what: &'static str,
+        /// What the run says.
+        found: String,
+        /// What the first run says.
+        expected: String,
+    },
+    /// Weights of LPIPS that cannot be converted.
+    #[error("cannot read tensor `{tensor}` of {}: {reason}", path.display())]
+    LpipsTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Why.
+        reason: String,
+    },
     /// A file that cannot be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {

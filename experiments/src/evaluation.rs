@@ -21,9 +21,11 @@ use crate::{
     test_pairs::{TestPairs, test_pairs},
 };
 
-/// Columns of every table, in order: the release's PSNR and SSIM, scikit-image's standard SSIM, and
-/// colour differences. MS-SSIM is not among them because it needs images of 161 pixels a side.
-const METRICS: &[&str] = &["psnr", "ssim_release", "ssim", "delta_e_76", "delta_e_2000"];
+/// Columns of every table, in order: the release's PSNR and SSIM, scikit-image's standard SSIM,
+/// LPIPS, and colour differences. MS-SSIM is not among them because it needs images of 161 pixels a
+/// side.
+const METRICS: &[&str] =
+    &["psnr", "ssim_release", "ssim", "lpips_alex", "delta_e_76", "delta_e_2000"];
 
 /// What to evaluate and where to put it.
 #[derive(Clone, Debug)]
@@ -42,6 +44,9 @@ pub struct EvaluationRequest {
     pub device: String,
     /// The configuration of a checkpoint that carries none.
     pub model: Option<ModelConfig>,
+    /// The protocol the data follow, e.g. `DPE`: stands in the caption, and results published
+    /// under it stand below the measured ones. By default the name of the data.
+    pub protocol: Option<String>,
 }
 
 /// Where an evaluation was written and what it found.
@@ -158,14 +163,19 @@ pub(crate) fn load_enhancer(
 }
 
 /// Enhances every pair's input, scores it against the target, and writes `metrics.json`,
-/// `per_image.csv`, `table.md`, `table.csv`, plots, `contact_sheet.png`, `report.html` and the record
+/// `per_image.csv`, the table as `.md`, `.csv`, `.tex` and `.json`, plots, `contact_sheet.png`,
+/// `report.html` and the record
 /// from which [`crate::report`] makes others.
 ///
 /// # Errors
 /// A checkpoint or pair that cannot be used, or a folder that cannot be written. If some pairs
 /// fail, all are tried and all failures are named.
 pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
-    let tested = test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
+    let mut tested =
+        test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
+    if let Some(protocol) = &request.protocol {
+        tested.protocol = protocol.clone();
+    }
     let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
     let label = "DeepLPF".to_string();
     let record = record_evaluation(&enhancer, &tested, label, &request.weights, &request.out)?;
@@ -178,10 +188,17 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
     let config = enhancer.model().config();
     let outputs = Outputs {
         title: format!("Evaluation of {}", run.record.weights),
-        notes: vec![format!(
-            "Filters {}, dialect {}, fixes {}.",
-            run.record.filters, config.dialect, config.fixes
-        )],
+        notes: vec![
+            format!(
+                "Filters {}, dialect {}, fixes {}.",
+                run.record.filters, config.dialect, config.fixes
+            ),
+            format!(
+                "Time: mean over the images on device `{}`, {} threads, without decoding.",
+                request.device,
+                std::thread::available_parallelism().map_or(1, usize::from)
+            ),
+        ],
         runs: std::slice::from_ref(&run),
         shown: 0,
         metric: METRICS[0].into(),

@@ -8,9 +8,11 @@
 //! does to one photograph.
 #![deny(missing_docs)]
 
+mod compare;
 mod error;
 mod evaluation;
 mod inspection;
+mod lpips_weights;
 mod outputs;
 mod recipe;
 mod record;
@@ -19,9 +21,11 @@ mod reproduce;
 mod runs;
 mod test_pairs;
 
+pub use compare::{CompareRequest, CompareSummary, compare};
 pub use error::ExperimentError;
 pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
 pub use inspection::{InspectionRequest, InspectionSummary, inspect};
+pub use lpips_weights::read_lpips_vgg;
 pub use recipe::{Recipe, RunSpec, recipes};
 pub use report::{ReportRequest, ReportSummary, report};
 pub use reproduce::{ReproduceSummary, reproduce};

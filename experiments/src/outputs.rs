@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use deeplpf_eval::{
-    Caption, ContactSheet, GalleryItem, Metric, Report, SheetCell, SheetRow, Table,
+    Caption, ContactSheet, GalleryItem, Metric, Report, SheetCell, SheetRow, Size, Table,
     plot::{
         Bar, Bars, Curves, Histogram, Plot, Sample, Scatter, ScatterPoint, Series,
     },
-    select_images,
+    published::published_results,
+    resolution, select_images,
 };
 
 use crate::{
     Result,
-    record::{Picture, RunRecord},
+    record::{Picture, RecordedPhotograph, RunRecord},
     runs::Run,
 };
 
@@ -40,8 +41,9 @@ impl Outputs<'_> {
     /// Writes tables, plots, contact sheet and report into `out` and returns the table as Markdown.
     pub fn write(&self, out: &Path) -> Result<String> {
         let table = self.table()?;
-        table.write(&out.join("table.md"))?;
-        table.write(&out.join("table.csv"))?;
+        for extension in ["md", "csv", "tex", "json"] {
+            table.write(&out.join(format!("table.{extension}")))?;
+        }
         self.write_pictures(out)?;
         self.report()?.write(&out.join("report.html"))?;
         Ok(table.to_markdown())
@@ -111,17 +113,30 @@ impl Outputs<'_> {
 
     pub fn table(&self) -> Result<Table> {
         let first = self.first();
+        let size = |photograph: &RecordedPhotograph| Size {
+            width: photograph.width,
+            height: photograph.height,
+        };
+        let sizes: Vec<Size> = first.photographs.values().map(size).collect();
         let caption = Caption {
             protocol: first.protocol.clone(),
             split: first.split.clone(),
             images: first.scores.len(),
+            resolution: resolution(&sizes),
             notes: self.notes.clone(),
         };
         let mut table = Table::new(&self.title, caption, first.scores.metrics().to_vec());
         table.push_scores(INPUT, &first.input_scores)?;
         for run in self.runs {
-            table.push_scores(&run.label, &run.record.scores)?;
+            let row = table.push_scores(&run.label, &run.record.scores)?;
+            row.with_parameters(run.record.parameters as u64);
+            // Times of several runs were not taken side by side.
+            if self.runs.len() == 1 {
+                row.with_seconds_per_image(run.record.seconds_per_photograph);
+            }
         }
+        // Results under the same protocol only: others could not be compared.
+        table.push_published(published_results(&first.protocol)?);
         Ok(table)
     }
 
@@ -290,13 +305,10 @@ impl Outputs<'_> {
         let first = &self.runs[0];
         let selected = select_images(&shown.record.scores, &self.metric, SHEET_ROWS)?;
         let all = first.photographs_len();
-        let title = if selected.len() < all {
-            format!(
-                "{}: best, median and worst of {all} by {} of {}",
-                self.title, metric.label, shown.label
-            )
-        } else {
-            format!("{}: sorted by {} of {}", self.title, metric.label, shown.label)
+        let by = format!("{} of {}", metric.label, shown.label);
+        let title = match selected.len() {
+            some if some < all => format!("Best, median and worst by {by}"),
+            _ => format!("Sorted by {by}"),
         };
         let mut columns = vec!["input".to_owned()];
         columns.extend(self.runs.iter().map(|run| run.label.clone()));

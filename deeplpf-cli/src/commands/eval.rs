@@ -38,6 +38,11 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
+    /// The protocol the data follow, for the caption. Results published under the same one (DPE,
+    /// UPE, `3D-LUT 480p`, ...) stand below the measured ones.
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<String>,
+
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -47,9 +52,9 @@ Examples:
   deeplpf eval --weights best.safetensors --data sample -o evaluation
   deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
   deeplpf eval --weights deeplpf.pt --fixes none --data fivek --target expertC --split test.txt \
--o evaluation
+--protocol DPE -o evaluation
 
-The folder gets metrics.json, per_image.csv, table.md, table.csv, a contact sheet of input, \
+The folder gets metrics.json, per_image.csv, the table as .md, .csv, .tex and .json, a contact sheet of input, \
 prediction and target, and report.html, which shows them all.";
 
 /// Evaluates and prints the table.
@@ -63,6 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         out: args.out.clone(),
         device: args.device.clone(),
         model: args.model.configuration(&checkpoint),
+        protocol: args.protocol.clone(),
     })?;
     console::print(&format!("{summary}\n"))?;
     Ok(ExitCode::SUCCESS)
