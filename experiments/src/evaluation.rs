@@ -163,8 +163,7 @@ pub(crate) fn load_enhancer(
 }
 
 /// Enhances every pair's input, scores it against the target, and writes `metrics.json`,
-/// `per_image.csv`, the table as `.md`, `.csv`, `.tex` and `.json`, plots, `contact_sheet.png`,
-/// `report.html` and the record
+/// `per_image.csv`, the table as `.md`, `.csv`, `.tex` and `.json`, plots, `contact_sheet.png`, `report.html` and the record
 /// from which [`crate::report`] makes others.
 ///
 /// # Errors

@@ -24,7 +24,8 @@ fn one_photograph_is_drawn_mapped_and_listed() {
         assert!(run.stdout.contains(name), "{run:?}");
     }
     let picture = image::open(room.path("seen/filters.png")).unwrap();
-    assert_eq!((picture.width(), picture.height()), (96, 64));
+    // Enlarged, so that the names of the filters can be read.
+    assert_eq!((picture.width(), picture.height()), (800, 534));
     // The numbers are those of `enhance`.
     room.run("enhance p.png -o e --weights w.safetensors --save-params").succeeds();
     let (ours, theirs) = (room.json("seen/params.json"), room.json("e/p.params.json"));

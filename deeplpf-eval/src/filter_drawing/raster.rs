@@ -1,6 +1,7 @@
 //! The drawing over the photograph's pixels.
 
 use image::RgbImage;
+use image::imageops::{self, FilterType};
 use ndarray::ArrayView3;
 use tiny_skia::{
     Color, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PremultipliedColorU8, StrokeDash,
@@ -12,14 +13,24 @@ use crate::error::{EvalError, Result, Size};
 use crate::image_encoding::{thumbnail, to_png};
 use crate::typeface::{TextStyle, Weight};
 
+/// Long edge of a picture on which labels are as large as other text on a screen.
+const READABLE: u32 = 800;
+
 impl FilterDrawing {
     /// The filters over a picture, `3 x H x W` in \[0, 1\], as PNG with no side longer than
-    /// `long_edge` pixels.
+    /// `long_edge` pixels. Small pictures are enlarged, so that the names can be read.
     ///
     /// # Errors
     /// [`EvalError::NotRgb`], [`EvalError::Drawing`], [`EvalError::Encoding`].
     pub fn to_png_over(&self, pixels: ArrayView3<'_, f32>, long_edge: u32) -> Result<Vec<u8>> {
         let mut picture = thumbnail(pixels, long_edge)?;
+        let (width, height) = picture.dimensions();
+        let longest = width.max(height);
+        if longest < READABLE {
+            let enlarged = |side: u32| (side * READABLE).div_ceil(longest);
+            let size = (enlarged(width), enlarged(height));
+            picture = imageops::resize(&picture, size.0, size.1, FilterType::CatmullRom);
+        }
         self.draw_onto(&mut picture)?;
         to_png(&picture)
     }
