@@ -4,11 +4,14 @@
 
 use pulp::Simd;
 
+#[cfg(target_arch = "x86_64")]
 use super::lanes::as_type;
 
 /// Estimates and decisions in `f32`.
 pub(super) mod f32 {
-    use super::{Simd, as_type};
+    use super::Simd;
+    #[cfg(target_arch = "x86_64")]
+    use super::as_type;
 
     /// One Newton step from the machine's estimate r of 1/a: r + r (1 - a r). The estimate errs by
     /// 1.5 · 2^-12 (AVX) or 2^-14 (AVX-512) relatively, so one step ends at 1.4e-7, about an ulp.
@@ -78,7 +81,9 @@ pub(super) mod f32 {
 
 /// Decisions in `f64`, where the divider is used.
 pub(super) mod f64 {
-    use super::{Simd, as_type};
+    use super::Simd;
+    #[cfg(target_arch = "x86_64")]
+    use super::as_type;
 
     #[inline(always)]
     pub(in crate::simd) fn reciprocal<S: Simd>(_: S, _: S::f64s) -> Option<S::f64s> {
