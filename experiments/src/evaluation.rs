@@ -178,12 +178,8 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
     let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
     let label = "DeepLPF".to_string();
     let record = record_evaluation(&enhancer, &tested, label, &request.weights, &request.out)?;
-    let run = Run {
-        label: record.label.clone(),
-        folder: request.out.clone(),
-        record,
-        training: None,
-    };
+    let run =
+        Run { label: record.label.clone(), folder: request.out.clone(), record, training: None };
     let config = enhancer.model().config();
     let outputs = Outputs {
         title: format!("Evaluation of {}", run.record.weights),

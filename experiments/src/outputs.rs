@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use deeplpf_eval::{
-    Caption, ContactSheet, GalleryItem, Metric, Report, SheetCell, SheetRow, Size, Table,
-    plot::{
-        Bar, Bars, Curves, Histogram, Plot, Sample, Scatter, ScatterPoint, Series,
-    },
+    Caption, ContactSheet, GalleryItem, Metric, Report, Scores, SheetCell, SheetRow, Size, Table,
+    plot::{Bar, Bars, Curves, Histogram, Plot, Sample, Scatter, ScatterPoint, Series},
     published::published_results,
     resolution, select_images,
+    statistics::{Bootstrap, bootstrap_mean},
 };
 
 use crate::{
@@ -104,8 +103,7 @@ impl Outputs<'_> {
                 format!(", {} epochs, seed {}", training.epochs.len(), training.config.seed)
             });
             let RunRecord { filters, parameters, .. } = &run.record;
-            let text =
-                format!("{filters}, {parameters} parameters{epochs}, {}", time(&run.record));
+            let text = format!("{filters}, {parameters} parameters{epochs}, {}", time(&run.record));
             (run.label.clone(), text)
         };
         std::iter::once(photographs).chain(self.runs.iter().map(fact)).collect()
@@ -173,21 +171,30 @@ impl Outputs<'_> {
         Ok(plots)
     }
 
-    /// The mean of every run, the shown one dark.
+    /// The mean of every run with its interval over the photographs, the shown one dark.
     fn bars(&self, metric: &Metric) -> Bars {
-        let mut bars = Vec::new();
-        let input = self.first().input_scores.mean_of(&metric.key);
-        bars.extend(input.map(|value| Bar::new(INPUT, value)));
+        let bar = |label: &str, scores: &Scores| {
+            let bar = Bar::new(label, scores.mean_of(&metric.key)?);
+            Some(match bootstrap_mean(&scores.column(&metric.key)?) {
+                Some(Bootstrap { interval, .. }) => bar.with_interval(interval.low, interval.high),
+                None => bar,
+            })
+        };
+        let mut bars = Vec::from_iter(bar(INPUT, &self.first().input_scores));
         for (index, run) in self.runs.iter().enumerate() {
-            let value = run.record.scores.mean_of(&metric.key);
-            bars.extend(value.map(|value| {
-                let bar = Bar::new(&run.label, value);
-                if index == self.shown { bar.with_emphasis() } else { bar }
-            }));
+            bars.extend(
+                bar(&run.label, &run.record.scores)
+                    .map(|bar| if index == self.shown { bar.with_emphasis() } else { bar }),
+            );
         }
         bars.retain(|bar| bar.value.is_finite());
+        let intervals = if bars.iter().any(|bar| bar.whisker.is_some()) {
+            ", 95 % intervals of the mean over photographs"
+        } else {
+            ""
+        };
         Bars {
-            title: format!("{}: {} on {}", self.title, metric.label, self.first().split),
+            title: format!("{} on {}{intervals}", metric.label, self.first().split),
             metric: metric.clone(),
             axis_from: None,
             bars,
@@ -360,9 +367,5 @@ fn group_label(group: &[&Run]) -> String {
     let common = common.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')');
     let common = common.strip_suffix("seed").unwrap_or(common);
     let common = common.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')');
-    if common.is_empty() {
-        names.join(", ")
-    } else {
-        format!("{common}, {} seeds", names.len())
-    }
+    if common.is_empty() { names.join(", ") } else { format!("{common}, {} seeds", names.len()) }
 }

@@ -218,7 +218,8 @@ impl RunRecord {
         }
         let record: Self =
             serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-        let ids = |scores: &Scores| scores.images().map(|(id, _)| id.to_owned()).collect::<Vec<_>>();
+        let ids =
+            |scores: &Scores| scores.images().map(|(id, _)| id.to_owned()).collect::<Vec<_>>();
         let names: Vec<String> = record.photographs.keys().cloned().collect();
         if ids(&record.scores) != names || ids(&record.input_scores) != names {
             return Err(refuse("its scores are not those of its photographs".into()));

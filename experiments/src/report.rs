@@ -67,10 +67,7 @@ impl fmt::Display for ReportSummary {
 /// # Errors
 /// A folder without a run, a damaged record, runs that were judged on different pairs, an unknown
 /// metric, or a page that would be larger than the limit.
-pub fn report(
-    request: &ReportRequest,
-    announce: &mut dyn FnMut(&str),
-) -> Result<ReportSummary> {
+pub fn report(request: &ReportRequest, announce: &mut dyn FnMut(&str)) -> Result<ReportSummary> {
     let runs = find_runs(&request.runs, &request.device, announce)?;
     require_same_pairs(&runs)?;
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else {

@@ -119,19 +119,16 @@ fn inner_runs(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(inner)
 }
 
-fn evaluate_validation(
-    folder: &Path,
-    device: &str,
-    announce: &mut dyn FnMut(&str),
-) -> Result<()> {
+fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&str)) -> Result<()> {
     let config = TrainConfig::read(&RunFolder::new(folder).config(), &[])?;
     let pairs = TrainingData::from_config(&config.data, config.seed)?.valid;
     if pairs.is_empty() {
         return Err(ExperimentError::NoRun {
             path: folder.to_owned(),
-            reason: "the run was never evaluated and has no validation pairs; evaluate its weights \
+            reason:
+                "the run was never evaluated and has no validation pairs; evaluate its weights \
                      with `deeplpf eval -o DIR` and report DIR"
-                .into(),
+                    .into(),
         });
     }
     announce(&format!(
