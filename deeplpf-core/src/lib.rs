@@ -28,6 +28,7 @@ pub mod model;
 pub mod ops;
 mod parameters;
 pub mod random;
+mod simd;
 
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::instructions::Instructions;
 use super::kernel::{Finish, Step};
 use super::memory::{Rows, SharedRows, Workspace};
 use super::packed::{Packed, Source, Target, Weights};
@@ -12,6 +11,7 @@ use super::planar::{Planes, ToPlanes};
 use super::pool::pool_row;
 use super::schedule::{Reach, Schedule, StageShape};
 use super::upsampled::{UpsampledConv, around, surrounding};
+use crate::simd::Instructions;
 use crate::{RowSource, ops::conv::LEAKY_SLOPE};
 
 /// Levels of the U-Net; each halves the sides of the one before.
@@ -115,7 +115,7 @@ impl Backbone {
         let strip = strip.unwrap_or_else(|| strip_rows(width));
         let mut schedule = Schedule::new(self.shapes(height, taps), strip);
         let capacities = schedule.capacities();
-        let mut rows = self.allocate(workspace, &capacities, width, instructions.lanes());
+        let mut rows = self.allocate(workspace, &capacities, width, instructions.lanes::<f32>());
         while !schedule.finished() {
             for (index, stage) in self.stages.iter().enumerate() {
                 let range = schedule.advance(index);
@@ -244,7 +244,7 @@ impl Stage {
         (height, width): (usize, usize),
         range: Range<usize>,
     ) {
-        let lanes = instructions.lanes();
+        let lanes = instructions.lanes::<f32>();
         let shared = target.shared();
         let source = |index: usize| &rows[self.sources[index]];
         match &self.layer {

@@ -1,12 +1,12 @@
 //! One parameter head on a square of resized channels.
 
 use super::backbone::in_jobs;
-use super::instructions::Instructions;
 use super::kernel::{Finish, Step};
 use super::memory::{Aligned, Rows, Workspace};
 use super::packed::{Packed, Source, Target, Weights};
 use super::pool::pool_row;
 use crate::ops::conv::LEAKY_SLOPE;
+use crate::simd::Instructions;
 
 /// y = W x + b of the last layer.
 pub(super) struct Linear {
@@ -59,7 +59,8 @@ impl Head {
         let (mut map, mut side) = strided(instructions, workspace, first, input, side);
         for convolution in &self.convolutions[1..] {
             let half = side / 2;
-            let (blocks, lanes) = (self.width.div_ceil(instructions.lanes()), instructions.lanes());
+            let (blocks, lanes) =
+                (self.width.div_ceil(instructions.lanes::<f32>()), instructions.lanes::<f32>());
             let mut pooled = Rows::blocked(workspace, half, half, blocks, lanes);
             let shared = pooled.shared();
             in_jobs(0..half, half, 1, |rows, _| {
@@ -73,7 +74,7 @@ impl Head {
             (map, side) = strided(instructions, workspace, convolution, &pooled, half);
             pooled.release(workspace);
         }
-        let mean = self.mean(&map, side, instructions.lanes());
+        let mean = self.mean(&map, side, instructions.lanes::<f32>());
         map.release(workspace);
         let gates = self.gates.as_ref().map(|gates| gates.apply(&mean).collect());
         (self.output.apply(&mean).collect(), gates.unwrap_or_default())
@@ -100,7 +101,7 @@ fn strided(
     input: &Rows,
     side: usize,
 ) -> (Rows, usize) {
-    let lanes = instructions.lanes();
+    let lanes = instructions.lanes::<f32>();
     let out_side = (side - 1) / 2 + 1;
     let mut out = Rows::blocked(workspace, out_side, out_side, packed.out_blocks(), lanes);
     let target = Target { rows: out.shared(), first: 0, step: 1, pixels: out_side };

@@ -11,12 +11,12 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::backbone::Tap;
-use super::instructions::Instructions;
 use super::memory::{Rows, Workspace};
 use super::packed::Weights;
 use super::planar::Planes;
 use super::upsampled::around;
 use crate::ops::resize::{Tap as Sample, taps};
+use crate::simd::Instructions;
 
 /// Numbers around a pixel of the U-Net's image: channel, row, column.
 pub(super) const PATCH: usize = 27;

@@ -5,9 +5,8 @@
 //! output channels, and every input number is broadcast. A tile of P pixels times B output blocks
 //! stays in registers, so that a step of B + P loads feeds B P multiply-adds.
 
+use crate::simd::{Instructions, Lanes, load, store};
 use pulp::{Simd, WithSimd};
-
-use super::instructions::{Instructions, unfused};
 
 /// What follows a sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,15 +149,6 @@ unsafe fn tiles<S: Simd, const STEP: usize, const B: usize, const P: usize>(
     }
 }
 
-#[inline(always)]
-pub(super) fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-    if unfused::<S>() {
-        simd.add_f32s(simd.mul_f32s(a, b), c)
-    } else {
-        simd.mul_add_e_f32s(a, b, c)
-    }
-}
-
 /// max(u, slope u) by comparison, so that NaN stays NaN.
 #[inline(always)]
 pub(super) fn leaky<S: Simd>(simd: S, value: S::f32s, slope: f32) -> S::f32s {
@@ -181,10 +171,10 @@ unsafe fn tile<S: Simd, const STEP: usize, const B: usize, const P: usize>(
         for (block, sums) in sums.iter_mut().enumerate() {
             if pass.bias.is_null() {
                 for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = load::<S>(out.add(block * pass.out_block + p * pass.out_pixel));
+                    *sum = load::<f32, S>(out.add(block * pass.out_block + p * pass.out_pixel));
                 }
             } else {
-                *sums = [load::<S>(pass.bias.add(block * lanes)); P];
+                *sums = [load::<f32, S>(pass.bias.add(block * lanes)); P];
             }
         }
         let mut weights = pass.weights;
@@ -195,13 +185,13 @@ unsafe fn tile<S: Simd, const STEP: usize, const B: usize, const P: usize>(
                 for _ in 0..pass.channels {
                     let mut weight = [simd.splat_f32s(0.0); B];
                     for (block, weight) in weight.iter_mut().enumerate() {
-                        *weight = load::<S>(weights.add(block * lanes));
+                        *weight = load::<f32, S>(weights.add(block * lanes));
                     }
                     for p in 0..P {
                         let value = simd.splat_f32s(*input.add(p * pixel));
                         for block in 0..B {
                             sums[block][p] =
-                                multiply_add(simd, weight[block], value, sums[block][p]);
+                                f32::times_plus(simd, weight[block], value, sums[block][p]);
                         }
                     }
                     input = input.add(pass.channel_stride);
@@ -215,24 +205,8 @@ unsafe fn tile<S: Simd, const STEP: usize, const B: usize, const P: usize>(
                     Finish::Leaky(slope) => leaky(simd, sum, slope),
                     Finish::Open | Finish::Linear => sum,
                 };
-                store::<S>(out.add(block * pass.out_block + p * pass.out_pixel), value);
+                store::<f32, S>(out.add(block * pass.out_block + p * pass.out_pixel), value);
             }
         }
     }
-}
-
-/// # Safety
-/// A whole vector must be readable at `from`.
-#[inline(always)]
-pub(super) unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
-    // SAFETY: the caller's promise; vectors are plain numbers.
-    unsafe { from.cast::<S::f32s>().read_unaligned() }
-}
-
-/// # Safety
-/// A whole vector must be writable at `to`.
-#[inline(always)]
-pub(super) unsafe fn store<S: Simd>(to: *mut f32, value: S::f32s) {
-    // SAFETY: the caller's promise.
-    unsafe { to.cast::<S::f32s>().write_unaligned(value) }
 }

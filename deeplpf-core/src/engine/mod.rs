@@ -13,7 +13,6 @@
 mod backbone;
 mod head;
 mod head_input;
-mod instructions;
 mod kernel;
 mod memory;
 mod packed;
@@ -30,11 +29,10 @@ use deeplpf_filters::{FilterStack, StackConfig};
 use ndarray::{Array2, Array3, ArrayView3, s};
 use rayon::prelude::*;
 
-use crate::{CoreError, Fix, Model, Result, RowSource, ops::colour_stage};
+use crate::{CoreError, Fix, Model, Result, RowSource, ops::colour_stage, simd::Instructions};
 use backbone::Backbone;
 use head::Head;
 use head_input::{Channels, Corners, Square};
-use instructions::Instructions;
 use memory::{Rows, Workspace};
 use planar::Planes;
 use upsampled::around;
@@ -89,12 +87,12 @@ impl Engine {
     /// Packs the weights of `model` for the best instructions of this processor, or those the
     /// environment asks for.
     pub fn new(model: &Model) -> Result<Self> {
-        Self::with_instructions(model, Instructions::select()?)
+        Self::with_instructions(model, Instructions::selected()?)
     }
 
     fn with_instructions(model: &Model, instructions: Instructions) -> Result<Self> {
         let config = model.config();
-        let lanes = instructions.lanes();
+        let lanes = instructions.lanes::<f32>();
         let weights = ModelWeights::read(model)?;
         let wired = if config.fixes.contains(Fix::Wiring) && weights.has_heads() {
             config.widths[..WIRED_LEVELS].to_vec()
@@ -121,7 +119,7 @@ impl Engine {
         const HEADS: u64 = 48 << 20;
         let bands = (4 * 3 * size_of::<f32>() * BAND_PIXELS.max(size.1)) as u64;
         let tile = tile.map(NonZeroUsize::get);
-        self.backbone.bytes(size, tile, self.instructions.lanes()) + HEADS + bands
+        self.backbone.bytes(size, tile, self.instructions.lanes::<f32>()) + HEADS + bands
     }
 
     /// Runs the network on a photograph, at least [`crate::MIN_SIDE`] pixels on each side, and
@@ -155,7 +153,7 @@ impl Engine {
     ) -> Result<Parameters> {
         let size = photograph.size();
         let square = Square::new(self.head_side, size);
-        let lanes = self.instructions.lanes();
+        let lanes = self.instructions.lanes::<f32>();
         let (instructions, side) = (self.instructions, square.side);
         let mut resized: Vec<Rows> = (self.wired.iter())
             .map(|width| Rows::blocked(workspace, side, side, width.div_ceil(lanes), lanes))

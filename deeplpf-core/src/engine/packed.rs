@@ -1,7 +1,8 @@
 //! Convolution weights in the order the kernels read them.
 
 use super::kernel::{Finish, Pass, RunPass, Step};
-use super::{instructions::Instructions, memory::Aligned};
+use super::memory::Aligned;
+use crate::simd::Instructions;
 
 /// Plain weights, (outputs, inputs, taps_y, taps_x), and biases, in the double precision they are
 /// folded in.

@@ -3,10 +3,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::instructions::Instructions;
-use super::kernel::{leaky, load, multiply_add, store};
+use super::kernel::leaky;
 use super::memory::{Aligned, Rows, SharedRows};
 use super::packed::Weights;
+use crate::simd::{Instructions, Lanes, load, store};
 
 /// Channels of an image.
 const RGB: usize = 3;
@@ -57,7 +57,7 @@ impl ToPlanes {
         (target, y): (SharedRows, usize),
         pixels: usize,
     ) {
-        let lanes = instructions.lanes();
+        let lanes = instructions.lanes::<f32>();
         let run = RunToPlanes {
             layer: self,
             rows: rows.map(|row| source.row(row).wrapping_sub(lanes)),
@@ -115,13 +115,14 @@ impl RunToPlanes<'_> {
                 for row in self.rows {
                     let row = row.add(block * self.block + x * lanes);
                     for tap_x in 0..3 {
-                        let weight: [S::f32s; RGB] =
-                            std::array::from_fn(|output| load::<S>(weights.add(output * lanes)));
+                        let weight: [S::f32s; RGB] = std::array::from_fn(|output| {
+                            load::<f32, S>(weights.add(output * lanes))
+                        });
                         for p in 0..P {
-                            let value = load::<S>(row.add((tap_x + p) * lanes));
+                            let value = load::<f32, S>(row.add((tap_x + p) * lanes));
                             for output in 0..RGB {
                                 sums[output][p] =
-                                    multiply_add(simd, weight[output], value, sums[output][p]);
+                                    f32::times_plus(simd, weight[output], value, sums[output][p]);
                             }
                         }
                         weights = weights.add(RGB * lanes);
@@ -251,11 +252,11 @@ impl RunPlanes<'_> {
                     let row = row.add(input * self.plane + x);
                     for tap_x in 0..3 {
                         for p in 0..P {
-                            let value = load::<S>(row.add(tap_x + p * lanes));
+                            let value = load::<f32, S>(row.add(tap_x + p * lanes));
                             for (output, sums) in sums.iter_mut().enumerate() {
                                 let weight = self.layer.weights[output][input][tap_y * 3 + tap_x];
                                 sums[p] =
-                                    multiply_add(simd, simd.splat_f32s(weight), value, sums[p]);
+                                    f32::times_plus(simd, simd.splat_f32s(weight), value, sums[p]);
                             }
                         }
                     }
@@ -265,10 +266,10 @@ impl RunPlanes<'_> {
                 for (p, &sum) in sums.iter().enumerate() {
                     let mut value = leaky(simd, sum, self.layer.slope);
                     if let Some((row, plane)) = self.add {
-                        let added = load::<S>(row.add(output * plane + x + p * lanes));
+                        let added = load::<f32, S>(row.add(output * plane + x + p * lanes));
                         value = simd.add_f32s(value, added);
                     }
-                    store::<S>(self.out[output].add(x + p * lanes), value);
+                    store::<f32, S>(self.out[output].add(x + p * lanes), value);
                 }
             }
         }

@@ -2,9 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::instructions::Instructions;
-use super::kernel::{load, store};
 use super::memory::{Rows, SharedRows};
+use crate::simd::{Instructions, load, store};
 
 /// Row `y` of the pooled map of `channels` channels and `width` pixels.
 ///
@@ -19,7 +18,7 @@ pub(super) unsafe fn pool_row(
     channels: usize,
     width: usize,
 ) {
-    for block in 0..channels.div_ceil(instructions.lanes()) {
+    for block in 0..channels.div_ceil(instructions.lanes::<f32>()) {
         instructions.run(Pool {
             rows: [2 * y, 2 * y + 1].map(|row| source.row(row).wrapping_add(block * source.part())),
             out: target.row(y, block),
@@ -43,15 +42,15 @@ impl WithSimd for Pool {
         for x in 0..self.pixels {
             // SAFETY: the promise of `pool_row`.
             unsafe {
-                let mut most = load::<S>(self.rows[0].add(2 * x * lanes));
+                let mut most = load::<f32, S>(self.rows[0].add(2 * x * lanes));
                 for (row, column) in [(0, 1), (1, 0), (1, 1)] {
-                    let value = load::<S>(self.rows[row].add((2 * x + column) * lanes));
+                    let value = load::<f32, S>(self.rows[row].add((2 * x + column) * lanes));
                     // Keeps a value that is not a number, as the network's own pooling does.
                     let keep = simd.greater_than_or_equal_f32s(most, value);
                     let unordered = simd.not_m32s(simd.equal_f32s(most, most));
                     most = simd.select_f32s(simd.or_m32s(keep, unordered), most, value);
                 }
-                store::<S>(self.out.add(x * lanes), most);
+                store::<f32, S>(self.out.add(x * lanes), most);
             }
         }
     }

@@ -10,10 +10,10 @@
 
 use std::ops::Range;
 
-use super::instructions::Instructions;
 use super::kernel::{Finish, Step};
 use super::memory::{Aligned, Rows, SharedRows};
 use super::packed::{Packed, Source, Target, Weights};
+use crate::simd::Instructions;
 
 /// How the three taps of one axis fall on low-resolution pixels.
 #[derive(Clone, Copy)]
@@ -108,7 +108,7 @@ impl UpsampledConv {
         (rows, group): (Range<usize>, usize),
         finish: Finish,
     ) {
-        let lanes = instructions.lanes();
+        let lanes = instructions.lanes::<f32>();
         let low_height = height / 2;
         let zero_row = (height % 2 == 1 && rows.end + 2 > height)
             .then(|| Aligned::zeros(self.low[0][0].passes() * low.part()));

@@ -8,10 +8,14 @@ pub mod max_pool;
 pub mod patches;
 pub mod resize;
 mod scratch;
-pub(crate) mod simd;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use num_traits::Float;
+
+/// The instruction set of the inner loops.
+fn selected_instructions() -> candle_core::Result<crate::simd::Instructions> {
+    crate::simd::Instructions::selected().map_err(candle_core::Error::wrap)
+}
 
 /// Numeric types the operations are written for.
 pub trait Element: WithDType + Float + Default + Send + Sync + 'static {

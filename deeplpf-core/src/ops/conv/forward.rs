@@ -10,10 +10,8 @@ use super::{
     packing::Packed,
     planes::Planes,
 };
-use crate::ops::{
-    scratch::with_scratch,
-    simd::{Lanes, Level},
-};
+use crate::ops::scratch::with_scratch;
+use crate::simd::{Instructions, Lanes};
 
 /// A pointer that threads may share because each writes rows of its own.
 pub(super) struct DisjointRows<T>(pub *mut T);
@@ -79,7 +77,7 @@ impl<T: Lanes> WithSimd for Correlation<'_, T> {
 
 /// `planes`, (O, C, K, K), (O) -> (N, O, H', W').
 pub(super) fn forward<T: Lanes>(
-    level: Level,
+    instructions: Instructions,
     g: &Geometry,
     planes: &Planes<'_, T>,
     weight: &[T],
@@ -88,7 +86,8 @@ pub(super) fn forward<T: Lanes>(
     let length = g.batch * g.channels_out * g.plane_out();
     let mut out: Vec<T> = Vec::with_capacity(length);
     let taps = g.channels_in * g.kernel * g.kernel;
-    let packed = Packed::new(level, g.channels_out, taps, |output, k| weight[output * taps + k]);
+    let packed =
+        Packed::new(instructions, g.channels_out, taps, |output, k| weight[output * taps + k]);
     let slope = T::of(if g.conv.activation == Activation::LeakyRelu { LEAKY_SLOPE } else { 1.0 });
     let blocks = split_rows(g.height_out, g.block_row());
     let shared = DisjointRows(out.as_mut_ptr());
@@ -100,7 +99,7 @@ pub(super) fn forward<T: Lanes>(
         with_scratch(layout.length, |source| {
             g.fill_block(planes, image, rows, &layout, source);
             let first = image * g.channels_out * g.plane_out() + rows.start * g.width_out;
-            level.run(Correlation {
+            instructions.run(Correlation {
                 source,
                 offsets: &offsets,
                 weights: &packed,

@@ -14,10 +14,8 @@ use super::{
     packing::Packed,
     planes::{PlaneGradients, Planes},
 };
-use crate::ops::{
-    scratch::with_scratch,
-    simd::{Lanes, Level},
-};
+use crate::ops::scratch::with_scratch;
+use crate::simd::{Instructions, Lanes};
 
 /// The taps of one pair of residues.
 struct Phase<T> {
@@ -30,7 +28,7 @@ struct Phase<T> {
 
 /// Gradients of the parts of `planes`.
 pub(super) fn input_gradient<T: Lanes>(
-    level: Level,
+    instructions: Instructions,
     g: &Geometry,
     planes: &Planes<'_, T>,
     weight: &[T],
@@ -38,12 +36,12 @@ pub(super) fn input_gradient<T: Lanes>(
 ) -> Vec<Vec<T>> {
     let mut values: Vec<Vec<T>> =
         planes.parts.iter().map(|part| Vec::with_capacity(part.values.len())).collect();
-    let phases = phases(level, g, weight);
+    let phases = phases(instructions, g, weight);
     let blocks = split_rows(g.height, g.channels_out * (g.width_out + LANES));
     let target = PlaneGradients::new(planes, &mut values);
     (0..g.batch * blocks.len()).into_par_iter().for_each(|job| {
         let (image, rows) = (job / blocks.len(), &blocks[job % blocks.len()]);
-        Job { level, g, phases: &phases, gradient, target: &target, image }.run(rows);
+        Job { instructions, g, phases: &phases, gradient, target: &target, image }.run(rows);
     });
     for (values, part) in values.iter_mut().zip(&planes.parts) {
         // SAFETY: every row of every channel has been stored.
@@ -52,7 +50,7 @@ pub(super) fn input_gradient<T: Lanes>(
     values
 }
 
-fn phases<T: Lanes>(level: Level, g: &Geometry, weight: &[T]) -> Vec<Phase<T>> {
+fn phases<T: Lanes>(instructions: Instructions, g: &Geometry, weight: &[T]) -> Vec<Phase<T>> {
     let (kernel, stride) = (g.kernel, g.conv.stride);
     let mut phases = Vec::new();
     for row in 0..stride {
@@ -63,7 +61,7 @@ fn phases<T: Lanes>(level: Level, g: &Geometry, weight: &[T]) -> Vec<Phase<T>> {
                     taps.extend((column..kernel).step_by(stride).map(|kx| (output, ky, kx)));
                 }
             }
-            let weights = Packed::new(level, g.channels_in, taps.len(), |channel, k| {
+            let weights = Packed::new(instructions, g.channels_in, taps.len(), |channel, k| {
                 let (output, ky, kx) = taps[k];
                 weight[((output * g.channels_in + channel) * kernel + ky) * kernel + kx]
             });
@@ -74,7 +72,7 @@ fn phases<T: Lanes>(level: Level, g: &Geometry, weight: &[T]) -> Vec<Phase<T>> {
 }
 
 struct Job<'a, T> {
-    level: Level,
+    instructions: Instructions,
     g: &'a Geometry,
     phases: &'a [Phase<T>],
     gradient: &'a OutputGradient<'a, T>,
@@ -127,7 +125,7 @@ impl<T: Lanes> Job<'_, T> {
                     if phase.row != p % stride {
                         continue;
                     }
-                    self.level.run(Correlation {
+                    self.instructions.run(Correlation {
                         source: &block[(p / stride - first / stride) * layout.row..],
                         offsets,
                         weights: &phase.weights,

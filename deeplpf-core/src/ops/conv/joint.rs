@@ -7,11 +7,8 @@ use super::{
     Conv2d, Geometry, Gradients, forward,
     planes::{Part, Planes},
 };
-use crate::ops::{
-    by_dtype, by_element, elements, produced,
-    simd::{Lanes, Level},
-    with_elements,
-};
+use crate::ops::{by_dtype, by_element, elements, produced, with_elements};
+use crate::simd::Lanes;
 
 /// Arguments: the two tensors, and (O, (C + D) K K + 1), the weights with the bias as last column.
 pub(super) struct Joint {
@@ -72,7 +69,7 @@ fn joint_forward<T: Lanes>(
 ) -> Result<(CpuStorage, Shape)> {
     let (weight, bias) = split(elements::<T>(s3, l3)?, g.channels_out);
     let planes = planes(joint, g, elements::<T>(s1, l1)?, elements::<T>(s2, l2)?);
-    let out = forward::forward(Level::chosen()?, g, &planes, &weight, &bias);
+    let out = forward::forward(crate::ops::selected_instructions()?, g, &planes, &weight, &bias);
     produced(out, (g.batch, g.channels_out, g.height_out, g.width_out))
 }
 

@@ -6,7 +6,7 @@
 
 use pulp::Simd;
 
-use super::super::simd::{Lanes, lanes, load, store};
+use crate::simd::{Lanes, lanes, load, store};
 
 /// out[m][x] = bias[m] + sum_k weights[k][m] source[offsets[k] + x] for M outputs and the columns of
 /// N vectors, left in registers.

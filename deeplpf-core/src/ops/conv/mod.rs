@@ -19,11 +19,8 @@ mod weight_gradient;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::{
-    Element, by_dtype, by_element, elements, produced,
-    simd::{Lanes, Level},
-    with_elements,
-};
+use super::{Element, by_dtype, by_element, elements, produced, with_elements};
+use crate::simd::Lanes;
 use joint::Joint;
 use planes::{Part, Planes};
 
@@ -215,16 +212,17 @@ impl<T: Lanes> Gradients<T> {
         weight: &[T],
         (out, grad_out): (&Tensor, &Tensor),
     ) -> Result<Self> {
-        let level = Level::chosen()?;
+        let instructions = crate::ops::selected_instructions()?;
         with_elements::<T, _>(out, |out| {
             with_elements::<T, _>(grad_out, |values| {
                 let activated = (g.conv.activation == Activation::LeakyRelu).then_some(out);
                 let gradient = OutputGradient { values, activated, geometry: g };
-                let parameters =
-                    wanted.1.then(|| weight_gradient::weight_gradient(level, g, planes, &gradient));
-                let parts = wanted
-                    .0
-                    .then(|| input_gradient::input_gradient(level, g, planes, weight, &gradient));
+                let parameters = wanted
+                    .1
+                    .then(|| weight_gradient::weight_gradient(instructions, g, planes, &gradient));
+                let parts = wanted.0.then(|| {
+                    input_gradient::input_gradient(instructions, g, planes, weight, &gradient)
+                });
                 Ok(Self { parts, parameters })
             })
         })
@@ -244,7 +242,8 @@ fn forward<T: Lanes>(
 ) -> Result<(CpuStorage, Shape)> {
     let (x, weight, bias) =
         (elements::<T>(s1, l1)?, elements::<T>(s2, l2)?, elements::<T>(s3, l3)?);
-    let out = forward::forward(Level::chosen()?, g, &single(g, x), weight, bias);
+    let out =
+        forward::forward(crate::ops::selected_instructions()?, g, &single(g, x), weight, bias);
     produced(out, (g.batch, g.channels_out, g.height_out, g.width_out))
 }
 

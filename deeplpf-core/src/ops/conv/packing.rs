@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::ops::{Element, simd::Level};
+use crate::{ops::Element, simd::Instructions};
 
 /// Weights of outputs in blocks of 8 or 4, offset by offset: [block][offset][output in block].
 pub(super) struct Packed<T> {
@@ -23,7 +23,7 @@ pub(super) struct Block {
 impl<T: Element> Packed<T> {
     /// Weights `weight(output, offset)`.
     pub fn new(
-        level: Level,
+        instructions: Instructions,
         outputs: usize,
         offsets: usize,
         weight: impl Fn(usize, usize) -> T,
@@ -32,7 +32,8 @@ impl<T: Element> Packed<T> {
         let mut first = 0;
         while first < outputs {
             // 8 outputs times 3 vectors of columns fill 32 registers, 4 times 3 fill 16.
-            let width = if level.has_many_registers() && outputs - first > 4 { 8 } else { 4 };
+            let width =
+                if instructions.has_many_registers() && outputs - first > 4 { 8 } else { 4 };
             let end = (first + width).min(outputs);
             let start = values.len();
             values.resize(start + width * offsets, T::zero());

@@ -12,10 +12,8 @@ use super::{
     kernels::{Products, outer_products},
     planes::Planes,
 };
-use crate::ops::{
-    scratch::with_scratch,
-    simd::{Lanes, Level, lanes, load, store},
-};
+use crate::ops::scratch::with_scratch;
+use crate::simd::{Instructions, Lanes, lanes, load, store};
 
 /// The sums over one block of rows: [offset][output], then one row of plain sums.
 struct Sums<'a, T> {
@@ -51,19 +49,19 @@ impl<T: Lanes> WithSimd for Sums<'_, T> {
 
 /// (O, C, K, K) and (O).
 pub(super) fn weight_gradient<T: Lanes>(
-    level: Level,
+    instructions: Instructions,
     g: &Geometry,
     planes: &Planes<'_, T>,
     gradient: &OutputGradient<'_, T>,
 ) -> (Vec<T>, Vec<T>) {
-    let channels = g.channels_out.next_multiple_of(level.lanes::<T>());
+    let channels = g.channels_out.next_multiple_of(instructions.lanes::<T>());
     let taps = g.channels_in * g.kernel * g.kernel;
     let blocks = split_rows(g.height_out, g.block_row() + channels * g.width_out);
     let partial: Vec<Vec<T>> = (0..g.batch * blocks.len())
         .into_par_iter()
         .map(|job| {
             let (image, rows) = (job / blocks.len(), &blocks[job % blocks.len()]);
-            block_sums(level, g, (planes, image), rows, gradient, channels)
+            block_sums(instructions, g, (planes, image), rows, gradient, channels)
         })
         .collect();
     // In double precision and in the order of the blocks.
@@ -77,7 +75,7 @@ pub(super) fn weight_gradient<T: Lanes>(
 }
 
 fn block_sums<T: Lanes>(
-    level: Level,
+    instructions: Instructions,
     g: &Geometry,
     (planes, image): (&Planes<'_, T>, usize),
     rows: &Range<usize>,
@@ -87,7 +85,7 @@ fn block_sums<T: Lanes>(
     let layout = g.block_layout(rows.len());
     let offsets = g.offsets(&layout);
     let pixels = rows.len() * g.width_out;
-    let lanes = level.lanes::<T>();
+    let lanes = instructions.lanes::<T>();
     let mut out = vec![T::zero(); (offsets.len() + 1) * channels];
     with_scratch(layout.length + channels * pixels + g.width_out, |scratch| {
         let (source, rest) = scratch.split_at_mut(layout.length);
@@ -105,7 +103,7 @@ fn block_sums<T: Lanes>(
                 to.zip(&*line).for_each(|(to, &from)| *to = from);
             }
         }
-        level.run(Sums {
+        instructions.run(Sums {
             products: Products {
                 source: source.as_ptr(),
                 row_step: g.conv.stride * layout.row,

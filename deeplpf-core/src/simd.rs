@@ -1,18 +1,15 @@
-//! Vector arithmetic for the operations' inner loops, chosen at run time.
+//! Vector arithmetic for the inner loops of operations and engine, chosen at run time.
 //!
-//! The instruction set is the best the processor has. The environment variable `DEEPLPF_SIMD`
-//! (`portable`, `avx2` or `avx512`) forces one; results of different sets differ by rounding, those
-//! of one set are the same bits on every machine.
+//! The instruction set is that of the filters ([`deeplpf_filters::Instructions`]): the best the
+//! processor has, or the one named by the environment variable `DEEPLPF_SIMD`. Results of different
+//! sets differ by rounding; those of one set are the same bits on every machine.
 
-use std::{any::TypeId, sync::OnceLock};
+use std::any::TypeId;
 
-use candle_core::{Error, Result};
+use deeplpf_filters::Instructions as Set;
 use pulp::{Scalar128b, Simd, WithSimd};
 
-use super::Element;
-
-/// Forces an instruction set.
-const VARIABLE: &str = "DEEPLPF_SIMD";
+use crate::ops::Element;
 
 /// Element types with vectors.
 pub(crate) trait Lanes: Element {
@@ -97,9 +94,9 @@ pub(crate) unsafe fn store<T: Lanes, S: Simd>(to: *mut T, value: T::Vector<S>) {
     unsafe { to.cast::<T::Vector<S>>().write_unaligned(value) }
 }
 
-/// An instruction set this processor has.
+/// An instruction set that this processor was found to have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Level {
+pub(crate) enum Instructions {
     /// What every processor of the architecture has.
     Portable,
     /// AVX2 with fused multiply-add.
@@ -108,70 +105,65 @@ pub(crate) enum Level {
     /// AVX-512 (F, BW, CD, DQ, VL).
     #[cfg(target_arch = "x86_64")]
     Avx512(pulp::x86::V4),
-    /// The vectors every processor of the architecture has (NEON, wasm).
+    /// The vectors of another architecture (NEON, wasm).
     #[cfg(not(target_arch = "x86_64"))]
     Native(pulp::Arch),
 }
 
-impl Level {
-    /// All sets this processor has, the best last.
-    pub fn available() -> Vec<Self> {
-        #[cfg(target_arch = "x86_64")]
-        let better =
-            [pulp::x86::V3::try_new().map(Self::Avx2), pulp::x86::V4::try_new().map(Self::Avx512)];
-        #[cfg(not(target_arch = "x86_64"))]
-        let better = [Some(Self::Native(pulp::Arch::new()))];
-        std::iter::once(Self::Portable).chain(better.into_iter().flatten()).collect()
+impl Instructions {
+    /// `set`, if this processor has it.
+    fn of(set: Set) -> Option<Self> {
+        match set {
+            Set::Portable => Some(Self::Portable),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => pulp::x86::V3::try_new().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => pulp::x86::V4::try_new().map(Self::Avx512),
+            #[cfg(not(target_arch = "x86_64"))]
+            Set::Neon | Set::WasmSimd128 => Some(Self::Native(pulp::Arch::new())),
+            _ => None,
+        }
     }
 
-    /// The name `DEEPLPF_SIMD` knows it by.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => "avx512",
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Native(_) => "native",
-        }
+    /// All sets this processor has, the best last.
+    #[cfg(test)]
+    pub fn available() -> Vec<Self> {
+        Set::available().filter_map(Self::of).collect()
     }
 
     /// The set to use.
     ///
     /// # Errors
     /// `DEEPLPF_SIMD` names a set that is unknown or that this processor does not have.
-    pub fn chosen() -> Result<Self> {
-        static CHOSEN: OnceLock<std::result::Result<Level, String>> = OnceLock::new();
-        CHOSEN
-            .get_or_init(|| Self::select(std::env::var(VARIABLE).ok().as_deref()))
-            .clone()
-            .map_err(Error::Msg)
+    pub fn selected() -> deeplpf_filters::Result<Self> {
+        let set = Set::selected()?;
+        Self::of(set).ok_or(deeplpf_filters::Error::NoSuchInstructions { set })
     }
 
-    fn select(wish: Option<&str>) -> std::result::Result<Self, String> {
-        let mut available = Self::available();
-        match wish {
-            None | Some("") => available.pop().ok_or_else(|| "no instruction set".into()),
-            Some(name) => {
-                available.iter().copied().find(|level| level.name() == name).ok_or_else(|| {
-                    let names: Vec<&str> = available.iter().map(|level| level.name()).collect();
-                    format!("{VARIABLE}={name}: this processor has {}", names.join(", "))
-                })
-            }
+    /// The name `DEEPLPF_SIMD` knows it by.
+    #[cfg(test)]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => Set::Portable.name(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Set::Avx2.name(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => Set::Avx512.name(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Native(_) => "native",
         }
     }
 
-    /// Runs `op` with this set's instructions.
-    pub fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
+    /// Runs `operation` compiled for these instructions.
+    pub fn run<Op: WithSimd>(self, operation: Op) -> Op::Output {
         match self {
-            Self::Portable => Simd::vectorize(Scalar128b, op),
+            Self::Portable => Simd::vectorize(Scalar128b, operation),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(simd) => Simd::vectorize(simd, op),
+            Self::Avx2(simd) => Simd::vectorize(simd, operation),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => Simd::vectorize(simd, op),
+            Self::Avx512(simd) => Simd::vectorize(simd, operation),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Native(arch) => arch.dispatch(op),
+            Self::Native(arch) => arch.dispatch(operation),
         }
     }
 
@@ -180,6 +172,7 @@ impl Level {
         struct Count<T>(std::marker::PhantomData<T>);
         impl<T: Lanes> WithSimd for Count<T> {
             type Output = usize;
+            #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> usize {
                 lanes::<T, S>()
             }
@@ -192,24 +185,11 @@ impl Level {
         struct Count;
         impl WithSimd for Count {
             type Output = bool;
+            #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> bool {
                 S::REGISTER_COUNT >= 32
             }
         }
         self.run(Count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_are_selected_by_name() {
-        assert_eq!(Level::select(Some("portable")).unwrap().name(), "portable");
-        let best = Level::available().pop().unwrap().name();
-        assert_eq!(Level::select(None).unwrap().name(), best);
-        let error = Level::select(Some("mmx")).unwrap_err();
-        assert!(error.contains("DEEPLPF_SIMD=mmx") && error.contains("portable"), "{error}");
     }
 }
