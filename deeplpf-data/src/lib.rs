@@ -49,6 +49,7 @@ mod random;
 pub mod sample;
 pub mod split;
 pub mod synthetic;
+pub mod verify;
 
 pub use error::DataError;
 pub use find::{FoundImages, find_each, find_images};
