@@ -40,7 +40,10 @@ fn differences_come_with_the_word_whether_they_are_ones() {
         .flat_map(|name| ["csv", "json", "md", "tex"].map(|form| format!("{name}.{form}")))
         .collect();
     assert_eq!(files, expected);
-    assert_eq!(room.json("out/table.json")["rows"][1]["values"]["psnr"]["standing"], "near");
+    // The second is a hair better on average.
+    let standing =
+        |row: usize| room.json("out/table.json")["rows"][row]["values"]["psnr"]["standing"].clone();
+    assert_eq!([0, 1, 2].map(standing), ["near", "best", "different"]);
 }
 
 #[test]
