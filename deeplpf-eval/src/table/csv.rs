@@ -5,7 +5,7 @@ use super::Table;
 impl Table {
     /// CSV in full precision, empty where there is nothing. For each metric its key (the mean),
     /// `<key>_low` and `<key>_high` (95% bootstrap interval over images), `<key>_deviation` (over
-    /// seeds) and `<key>_standing` (`best`, `near`, `different` or `untested`, see [`crate::Standing`]);
+    /// seeds) and `<key>_standing` (`best`, `near`, `different` or `untested`, see [`Standing`](super::Standing));
     /// then `parameters`, `seconds_per_image` and `seeds`; for published rows `protocol`,
     /// `comparable` and `source`. The caption is not part of it.
     pub fn to_csv(&self) -> String {
