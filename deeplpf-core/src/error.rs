@@ -42,7 +42,7 @@ pub enum CoreError {
     },
     /// An image the network cannot take.
     #[error(
-        "image of {height}x{width} pixels: the network needs at least {least} on each side; enlarge it first"
+        "image of {width}x{height} pixels (width x height): the network needs at least {least} on each side; enlarge it first"
     )]
     ImageTooSmall {
         /// Rows.

@@ -33,10 +33,10 @@ enum Layer {
     Pool,
     /// 1x1, its result surrounded as the doubling needs it.
     Projection(Packed),
-    Upsampled(UpsampledConv),
+    Upsampled(Box<UpsampledConv>),
     ToPlanes(ToPlanes),
     /// Three planes, plus the photograph.
-    Residual(Planes),
+    Residual(Box<Planes>),
 }
 
 struct Stage {
@@ -90,13 +90,14 @@ impl Backbone {
             let [first, second] = &weights.up[level];
             let layer = Layer::Projection(packed(projection));
             let low = push(layer, level + 1, projection.outputs, &[current]);
-            let layer = Layer::Upsampled(UpsampledConv::new(first, projection.outputs, lanes));
+            let layer = UpsampledConv::new(first, projection.outputs, lanes);
+            let layer = Layer::Upsampled(Box::new(layer));
             let joined = push(layer, level, first.outputs, &[low, encoder[level]]);
             current = push(Layer::Convolution(packed(second)), level, second.outputs, &[joined]);
         }
         let layer = Layer::ToPlanes(ToPlanes::new(&weights.last[0], lanes, LEAKY_SLOPE as f32));
         let planes = push(layer, 0, 3, &[current]);
-        let layer = Layer::Residual(Planes::new(&weights.last[1], LEAKY_SLOPE as f32));
+        let layer = Layer::Residual(Box::new(Planes::new(&weights.last[1], LEAKY_SLOPE as f32)));
         push(layer, 0, 3, &[planes, photograph]);
         Self { stages, encoder }
     }
@@ -205,13 +206,16 @@ fn strip_rows(width: usize) -> usize {
     (STRIP_PIXELS / width).max(1).next_multiple_of(1 << (LEVELS - 1))
 }
 
+/// Takes one row of a tap, given the rows of its source.
+pub(super) type Take<'a> = Box<dyn FnMut(usize, &Rows) + 'a>;
+
 /// A reader of an encoder stage.
 pub(super) struct Tap<'a> {
     pub stage: usize,
     /// First and last source row of each of its rows.
     pub rows: Vec<(usize, usize)>,
     /// Called once for each of its rows, in order.
-    pub take: Box<dyn FnMut(usize, &Rows) + 'a>,
+    pub take: Take<'a>,
 }
 
 impl Layer {

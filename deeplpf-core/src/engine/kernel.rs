@@ -167,14 +167,14 @@ unsafe fn tile<S: Simd, const STEP: usize, const B: usize, const P: usize>(
     // SAFETY: every address below is one that the pass names; loads of vectors are unaligned ones.
     unsafe {
         let out = pass.out.add(x * pass.out_pixel);
-        let mut sums = [[simd.splat_f32s(0.0); P]; B];
-        for (block, sums) in sums.iter_mut().enumerate() {
-            if pass.bias.is_null() {
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = load::<f32, S>(out.add(block * pass.out_block + p * pass.out_pixel));
-                }
-            } else {
-                *sums = [load::<f32, S>(pass.bias.add(block * lanes)); P];
+        let mut sums = [[simd.splat_f32s(0.0); B]; P];
+        for (p, sums) in sums.iter_mut().enumerate() {
+            for (block, sum) in sums.iter_mut().enumerate() {
+                *sum = if pass.bias.is_null() {
+                    load::<f32, S>(out.add(block * pass.out_block + p * pass.out_pixel))
+                } else {
+                    load::<f32, S>(pass.bias.add(block * lanes))
+                };
             }
         }
         let mut weights = pass.weights;
@@ -187,11 +187,10 @@ unsafe fn tile<S: Simd, const STEP: usize, const B: usize, const P: usize>(
                     for (block, weight) in weight.iter_mut().enumerate() {
                         *weight = load::<f32, S>(weights.add(block * lanes));
                     }
-                    for p in 0..P {
+                    for (p, sums) in sums.iter_mut().enumerate() {
                         let value = simd.splat_f32s(*input.add(p * pixel));
-                        for block in 0..B {
-                            sums[block][p] =
-                                f32::times_plus(simd, weight[block], value, sums[block][p]);
+                        for (sum, &weight) in sums.iter_mut().zip(&weight) {
+                            *sum = f32::times_plus(simd, weight, value, *sum);
                         }
                     }
                     input = input.add(pass.channel_stride);
@@ -199,8 +198,8 @@ unsafe fn tile<S: Simd, const STEP: usize, const B: usize, const P: usize>(
                 }
             }
         }
-        for (block, sums) in sums.iter().enumerate() {
-            for (p, &sum) in sums.iter().enumerate() {
+        for (p, sums) in sums.iter().enumerate() {
+            for (block, &sum) in sums.iter().enumerate() {
                 let value = match pass.finish {
                     Finish::Leaky(slope) => leaky(simd, sum, slope),
                     Finish::Open | Finish::Linear => sum,

@@ -107,7 +107,7 @@ impl RunToPlanes<'_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const P: usize>(&self, simd: S, x: usize) {
         let lanes = S::F32_LANES;
-        let mut sums = [[simd.splat_f32s(0.0); P]; RGB];
+        let mut sums = [[simd.splat_f32s(0.0); RGB]; P];
         let mut weights = self.layer.weights.as_slice().as_ptr();
         // SAFETY: the promise of `ToPlanes::run`.
         unsafe {
@@ -118,19 +118,18 @@ impl RunToPlanes<'_> {
                         let weight: [S::f32s; RGB] = std::array::from_fn(|output| {
                             load::<f32, S>(weights.add(output * lanes))
                         });
-                        for p in 0..P {
+                        for (p, sums) in sums.iter_mut().enumerate() {
                             let value = load::<f32, S>(row.add((tap_x + p) * lanes));
-                            for output in 0..RGB {
-                                sums[output][p] =
-                                    f32::times_plus(simd, weight[output], value, sums[output][p]);
+                            for (sum, &weight) in sums.iter_mut().zip(&weight) {
+                                *sum = f32::times_plus(simd, weight, value, *sum);
                             }
                         }
                         weights = weights.add(RGB * lanes);
                     }
                 }
             }
-            for (output, sums) in sums.iter().enumerate() {
-                for (p, &sum) in sums.iter().enumerate() {
+            for (p, sums) in sums.iter().enumerate() {
+                for (output, &sum) in sums.iter().enumerate() {
                     let value = simd.reduce_sum_f32s(sum) + self.layer.bias[output];
                     let value = if value < 0.0 { value * self.layer.slope } else { value };
                     *self.out[output].add(x + p) = value;

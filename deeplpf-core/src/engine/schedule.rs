@@ -67,12 +67,11 @@ impl Schedule {
     /// Rows of each stage that must be kept at once.
     pub fn capacities(&self) -> Vec<usize> {
         let mut trial = self.clone();
-        let mut capacities: Vec<usize> = vec![0; self.stages.len()];
+        let mut capacities = vec![0usize; self.stages.len()];
         while !trial.finished() {
-            for stage in 0..self.stages.len() {
+            for (stage, capacity) in capacities.iter_mut().enumerate() {
                 trial.advance(stage);
-                let kept = trial.done[stage] - trial.needed_from(stage);
-                capacities[stage] = capacities[stage].max(kept);
+                *capacity = (*capacity).max(trial.done[stage] - trial.needed_from(stage));
             }
         }
         capacities
