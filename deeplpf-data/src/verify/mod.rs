@@ -213,9 +213,12 @@ fn compare_ids(files: &BTreeSet<&str>, protocol: Protocol, problems: &mut Vec<Pr
     }
 }
 
+/// One side of a pair: its input or its target.
+type ChooseSide = fn(&Facts) -> Option<&Side>;
+
 /// Files whose bit depth is not that of most files on their side.
 fn find_odd_depths(pairs: &[PairPaths], facts: &[Facts], problems: &mut Vec<Problem>) {
-    let sides: [(&str, fn(&Facts) -> Option<&Side>); 2] =
+    let sides: [(&str, ChooseSide); 2] =
         [("input", |facts| facts.input.as_ref()), ("target", |facts| facts.target.as_ref())];
     for (name, side) in sides {
         let depths = || facts.iter().filter_map(side).map(|side| side.bit_depth);

@@ -7,7 +7,7 @@
 //!
 //! times a Hann window; G is its Fourier transform. Retouching changes how strong an edge is and
 //! hardly where it points, so that g is nearly the same for input and target (orientation correlation:
-//! Fitch, Kadyrov, Christmas and Kittler, BMVC 2002). With W a Gaussian of [`BANDWIDTH`],
+//! Fitch, Kadyrov, Christmas and Kittler, BMVC 2002). With W a Gaussian of `BANDWIDTH`,
 //!
 //! c = F⁻¹\[ W G_target G_input* / |G_target G_input*| \] / mean W
 //!
