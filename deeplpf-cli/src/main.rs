@@ -31,7 +31,10 @@ Exit status: 0 when everything was done, 1 when anything failed, 2 when the comm
 `deeplpf COMMAND --help` explains every option and shows examples.";
 
 fn main() -> ExitCode {
-    Cli::parse().command.run().unwrap_or_else(|error| {
+    let command = Cli::parse().command;
+    // Before anything is written: a wrong DEEPLPF_SIMD would otherwise be found half way.
+    let instructions = deeplpf_filters::Instructions::selected().map_err(anyhow::Error::from);
+    instructions.and_then(|_| command.run()).unwrap_or_else(|error| {
         console::error(&error);
         ExitCode::FAILURE
     })

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("loss and gradient");
     group.sample_size(20);
-    for (height, width) in [(128, 192), (341, 512)] {
+    for (height, width) in [(128, 192), (341, 512), (1000, 1600)] {
         let image =
             || Var::rand_f64(0.0, 1.0, (1, 3, height, width), DType::F32, &Device::Cpu).unwrap();
         let (prediction, target) = (image(), image().as_detached_tensor());

@@ -34,6 +34,8 @@ fn cases() -> Vec<Case> {
     let reflect = conv(Padding::Reflect, 1);
     vec![
         ("3x3 full size", reflect, 3, [16, 16, 341, 512]),
+        ("3x3 at 1.6 MP", reflect, 3, [16, 16, 1000, 1600]),
+        ("3x3 at 6.3 MP", reflect, 3, [16, 16, 2048, 3072]),
         ("3x3 joint, full size", reflect, 3, [48, 16, 341, 512]),
         ("3x3 quarter", reflect, 3, [192, 64, 85, 128]),
         ("3x3 eighth", reflect, 3, [256, 128, 42, 64]),
@@ -85,8 +87,11 @@ fn convolutions(criterion: &mut Criterion) {
 fn resizes(criterion: &mut Criterion) {
     type Operation = fn(&Tensor) -> candle_core::Result<Tensor>;
     let image = uniform(&[1, 3, 341, 512]);
+    let [medium, large] = [[1, 3, 1000, 1600], [1, 3, 2048, 3072]].map(|shape| uniform(&shape));
     let level = uniform(&[1, 16, 341, 512]);
-    let operations: [(&str, &Var, Operation); 3] = [
+    let operations: [(&str, &Var, Operation); 5] = [
+        ("resize of an image, 1.6 MP", &medium, |x| bilinear_resize(x, 300, 300)),
+        ("resize of an image, 6.3 MP", &large, |x| bilinear_resize(x, 300, 300)),
         ("resize of an image", &image, |x| bilinear_resize(x, 300, 300)),
         ("resized patches", &image, |x| resized_patches(x, 300, 300)),
         ("max-pooling of 16 channels", &level, max_pool2),

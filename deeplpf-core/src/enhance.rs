@@ -68,8 +68,8 @@ impl Enhancer {
     /// Packs the weights of `model`; photographs are worked on in single precision.
     ///
     /// # Errors
-    /// An unknown instruction set in the environment variable `DEEPLPF_SIMD` (`portable`, `avx2`
-    /// or `avx512`; unset: the best the processor has).
+    /// The environment variable `DEEPLPF_SIMD` names an instruction set that is unknown or not the
+    /// processor's (see [`deeplpf_filters::Instructions`]).
     pub fn new(model: Model) -> Result<Self> {
         Ok(Self { engine: Engine::new(&model)?, model })
     }
@@ -124,7 +124,8 @@ impl Enhancer {
             return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
         }
         self.require_memory((height, width), options)?;
-        let predicted = self.engine.run(photograph, options.tile, progress, sink)?;
+        let size = (height, width);
+        let predicted = self.engine.run(photograph, size, options.tile, progress, sink)?;
         let stack = FilterStack::from_raw(&self.model.config().stack(), &predicted.raw)?;
         Ok(PredictedParameters {
             raw: predicted.raw,
@@ -136,21 +137,45 @@ impl Enhancer {
     /// Refuses what would end in the system killing the program.
     fn require_memory(&self, size: (usize, usize), options: EnhanceOptions) -> Result<()> {
         let needed = self.engine.bytes(size, options.tile);
+        let pixels = size.0.saturating_mul(size.1);
         match available_memory() {
             Some(available) if needed > available => {
-                Err(CoreError::OutOfMemory { pixels: size.0 * size.1, needed, available })
+                return Err(CoreError::OutOfMemory { pixels, needed, available });
             }
-            _ => Ok(()),
+            _ => {}
         }
+        // A limit on addresses shows only when they are asked for; pages are not touched here.
+        let mut probe: Vec<u8> = Vec::new();
+        usize::try_from(needed)
+            .ok()
+            .and_then(|needed| probe.try_reserve_exact(needed).ok())
+            .ok_or(CoreError::OutOfMemory { pixels, needed, available: 0 })
     }
 }
 
-/// Bytes that can be had without swapping, where the system tells (Linux).
+/// Bytes that can be had without swapping, where the system tells (Linux): what the machine has
+/// free, or less where the process's control group allows less.
 fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
+    let machine = kibibytes * 1024;
+    Some(control_group_memory().map_or(machine, |group| group.min(machine)))
+}
+
+/// What the control group (version 2) of this process leaves, its file cache counted as free.
+fn control_group_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let folder = std::path::Path::new("/sys/fs/cgroup").join(group);
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let (most, used) = (number("memory.max")?, number("memory.current")?);
+    let cache = read("memory.stat")?
+        .lines()
+        .find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok())
+        .unwrap_or(0);
+    Some(most.saturating_sub(used.saturating_sub(cache)))
 }
 
 /// The device called `auto`, `cpu` or `cuda:N`. In this build `auto` is the CPU.

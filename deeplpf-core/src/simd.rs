@@ -2,7 +2,7 @@
 //!
 //! The instruction set is that of the filters ([`deeplpf_filters::Instructions`]): the best the
 //! processor has, or the one named by the environment variable `DEEPLPF_SIMD`. Results of different
-//! sets differ by rounding; those of one set are the same bits on every machine.
+//! sets differ by rounding; those of one set are the same bits for any number of threads.
 
 use std::any::TypeId;
 

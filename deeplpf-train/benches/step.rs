@@ -19,7 +19,7 @@ fn image(height: usize, width: usize, phase: f32) -> Tensor {
 }
 
 fn benches(criterion: &mut Criterion) {
-    for (height, width) in [(128, 192), (341, 512)] {
+    for (height, width) in [(128, 192), (341, 512), (1000, 1600)] {
         let mut group = criterion.benchmark_group(format!("network {height}x{width}"));
         group.sample_size(10);
         let config = ModelConfig::default();

@@ -87,8 +87,8 @@ pub struct Args {
 
     /// Rows of a photograph that are worked on at once; by default chosen by its width.
     ///
-    /// More rows take more memory, fewer more time. The result is the same. More rows than the
-    /// photograph has means the whole of it.
+    /// The result is the same. More rows take more memory; fewer than the default, which is 16 for
+    /// wide photographs, save little. More rows than the photograph has means the whole of it.
     #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
     tile: Option<NonZeroUsize>,
 
@@ -130,7 +130,10 @@ fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
 
 fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| {
-        "it must be a whole number of at least 1; leave the option out to have it chosen".into()
+        format!(
+            "it must be a whole number from 1 to {}; leave the option out to have it chosen",
+            usize::MAX
+        )
     })
 }
 
@@ -162,7 +165,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         console::error(&problem.into());
     }
     let jobs: Vec<(usize, Job)> = jobs.into_iter().enumerate().collect();
-    let progress = Progress::new(jobs.len());
+    let bytes = |job: &Job| std::fs::metadata(&job.input).map_or(0, |file| file.len());
+    let progress = Progress::new(jobs.iter().map(|(_, job)| bytes(job)));
     let parameters_to = args
         .save_params
         .then(|| Origin { weights: weights.to_owned(), config: enhancer.model().config().clone() });

@@ -102,17 +102,17 @@ impl Backbone {
         Self { stages, encoder }
     }
 
-    /// Runs the U-Net. `taps` are more readers: of an encoder stage, the rows each of its own rows
+    /// Runs the U-Net on a photograph of that height and width. `taps` are more readers: of an encoder stage, the rows each of its own rows
     /// needs, and what to do with them. Returns the U-Net's image.
     pub fn run(
         &self,
         (instructions, workspace): (Instructions, &mut Workspace),
         photograph: &dyn RowSource,
+        (height, width): (usize, usize),
         strip: Option<usize>,
         taps: &mut [Tap<'_>],
         progress: &mut dyn FnMut(f64),
     ) -> Rows {
-        let (height, width) = photograph.size();
         let strip = strip.unwrap_or_else(|| strip_rows(width));
         let mut schedule = Schedule::new(self.shapes(height, taps), strip);
         let capacities = schedule.capacities();

@@ -146,7 +146,9 @@ impl Rows {
     /// Pixel 0 of the first part of `row`; one more pixel may be read on its left and, after the
     /// last pixel, on its right.
     pub fn row(&self, row: usize) -> *const f32 {
-        &raw const self.memory.as_slice()[self.offset(row)]
+        let (memory, offset) = (self.memory.as_slice(), self.offset(row));
+        assert!(offset < memory.len(), "row {row} of a feature map");
+        memory.as_ptr().wrapping_add(offset)
     }
 
     /// As [`Rows::row`], for writing by several threads, each to pixels of its own.

@@ -115,18 +115,21 @@ impl Engine {
 
     /// Bytes [`Engine::run`] needs for a photograph of `size` (height, width), about.
     pub fn bytes(&self, size: (usize, usize), tile: Option<NonZeroUsize>) -> u64 {
-        /// The heads' input, corners and feature maps of the release's sizes.
-        const HEADS: u64 = 48 << 20;
+        // Input of at most twice the channels of a head, corners and feature maps.
+        let wired: usize = self.wired.iter().map(|width| width + 16).sum();
+        let heads = (self.head_side * self.head_side * (4 * (64 + wired) + 200)) as u64;
         let bands = (4 * 3 * size_of::<f32>() * BAND_PIXELS.max(size.1)) as u64;
         let tile = tile.map(NonZeroUsize::get);
-        self.backbone.bytes(size, tile, self.instructions.lanes::<f32>()) + HEADS + bands
+        self.backbone.bytes(size, tile, self.instructions.lanes::<f32>()) + heads + bands
     }
 
-    /// Runs the network on a photograph, at least [`crate::MIN_SIDE`] pixels on each side, and
-    /// hands the result on in bands of rows.
+    /// Runs the network on a photograph of `size` (height, width), at least [`crate::MIN_SIDE`]
+    /// pixels on each side, and hands the result on in bands of rows. The size is not asked of the
+    /// photograph: it must not change on the way.
     pub fn run(
         &self,
         photograph: &dyn RowSource,
+        size: (usize, usize),
         tile: Option<NonZeroUsize>,
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
@@ -136,7 +139,7 @@ impl Engine {
             Ok(mut workspace) => std::mem::take(&mut *workspace),
             Err(_) => Workspace::default(),
         };
-        let parameters = self.run_in(&mut workspace, photograph, tile, progress, sink);
+        let parameters = self.run_in(&mut workspace, photograph, size, tile, progress, sink);
         if let Ok(mut kept) = self.workspace.lock() {
             *kept = workspace;
         }
@@ -147,11 +150,11 @@ impl Engine {
         &self,
         workspace: &mut Workspace,
         photograph: &dyn RowSource,
+        size: (usize, usize),
         tile: Option<NonZeroUsize>,
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
     ) -> Result<Parameters> {
-        let size = photograph.size();
         let square = Square::new(self.head_side, size);
         let lanes = self.instructions.lanes::<f32>();
         let (instructions, side) = (self.instructions, square.side);
@@ -168,7 +171,7 @@ impl Engine {
             .collect();
         let strip = tile.map(NonZeroUsize::get);
         let engine = (instructions, &mut *workspace);
-        let unet = self.backbone.run(engine, photograph, strip, &mut taps, &mut |share| {
+        let unet = self.backbone.run(engine, photograph, size, strip, &mut taps, &mut |share| {
             // The filters are the rest.
             progress(0.9 * share);
         });

@@ -187,9 +187,9 @@ impl Packed {
             taps_x: self.taps_x,
             channels,
             channel_stride: source.channel,
-            weights: &raw const self.weights.as_slice()[weights],
+            weights: self.weights.as_slice()[weights..].as_ptr(),
             bias: if fresh {
-                &raw const self.bias.as_slice()[group.first * self.lanes]
+                self.bias.as_slice()[group.first * self.lanes..].as_ptr()
             } else {
                 std::ptr::null()
             },

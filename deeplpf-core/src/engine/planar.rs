@@ -204,7 +204,9 @@ impl Planes {
             count += 1;
         }
         assert_eq!(count, RGB, "planes of an image");
-        // SAFETY: three planes, borrowed exclusively, with room for whole vectors.
+        assert!(source.part() >= Rows::planar_stride(pixels), "source planes without room");
+        // SAFETY: three planes, borrowed exclusively, and the source's rows, with room for whole
+        // vectors.
         unsafe { self.run(instructions, source, rows, None, out, pixels) };
     }
 }

@@ -38,6 +38,7 @@ fn run(engine: &Engine, image: &Array3<f32>, tile: Option<usize>) -> (Parameters
     let parameters = engine
         .run(
             &image.view(),
+            (image.dim().1, image.dim().2),
             tile.and_then(NonZeroUsize::new),
             &mut |now| {
                 assert!(now >= share && now <= 1.0);
@@ -133,17 +134,18 @@ fn equals_the_network_with_any_filters() {
 #[test]
 fn strips_and_threads_do_not_change_the_result() {
     let model = model(&ModelConfig { fixes: Fixes::ALL, ..small() });
-    let image = photograph(203, 77);
-    for instructions in Instructions::available() {
+    for (image, instructions) in
+        [photograph(203, 77), photograph(99, 2301)].iter().flat_map(|image| {
+            Instructions::available().into_iter().map(move |instructions| (image, instructions))
+        })
+    {
         let engine = Engine::with_instructions(&model, instructions).unwrap();
-        let whole = run(&engine, &image, Some(1000));
-        for tile in [1, 16, 37] {
-            for threads in [1, 3] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let found = pool.install(|| run(&engine, &image, Some(tile)));
-                assert_eq!(found.0.raw, whole.0.raw);
-                assert_eq!(found.1, whole.1);
-            }
+        let whole = run(&engine, image, Some(1000));
+        for (tile, threads) in [(1, 3), (16, 1), (37, 2)] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let found = pool.install(|| run(&engine, image, Some(tile)));
+            assert_eq!(found.0.raw, whole.0.raw);
+            assert_eq!(found.1, whole.1);
         }
     }
 }
@@ -161,4 +163,31 @@ fn memory_does_not_grow_with_the_height_but_for_the_image() {
     assert!(grown <= 4000 * 6000 * 3 * 4 * 101 / 100, "{grown}");
     // A 24-megapixel photograph, whose image is 288 MB.
     assert!(engine.bytes((4000, 6000), None) < 800 << 20);
+}
+
+/// A source whose size grows once it has been asked.
+struct Liar(std::sync::atomic::AtomicUsize);
+
+impl RowSource for Liar {
+    fn size(&self) -> (usize, usize) {
+        let times = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        (40 << times, 50 << times)
+    }
+
+    fn read_row(&self, _: usize, planes: [&mut [f32]; 3]) {
+        planes.into_iter().for_each(|plane| plane.fill(0.5));
+    }
+}
+
+#[test]
+fn the_size_is_asked_once() {
+    let enhancer = crate::Enhancer::new(model(&small())).unwrap();
+    let mut rows = 0;
+    enhancer
+        .enhance_rows(&Liar(Default::default()), Default::default(), &mut |_| {}, &mut |_, band| {
+            assert_eq!(band.dim().2, 50);
+            rows += band.dim().1;
+        })
+        .unwrap();
+    assert_eq!(rows, 40);
 }

@@ -117,7 +117,7 @@ impl UpsampledConv {
             match phase {
                 Phase::Before => low.row((at + tap).saturating_sub(1)),
                 Phase::After => match &zero_row {
-                    Some(zeros) if at + tap == low_height => &raw const zeros.as_slice()[lanes],
+                    Some(zeros) if at + tap == low_height => zeros.as_slice()[lanes..].as_ptr(),
                     _ => low.row((at + tap).min(low_height - 1)),
                 },
                 Phase::Edge => low.row(at),

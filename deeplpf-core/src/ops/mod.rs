@@ -1,5 +1,5 @@
 //! Differentiable operations candle lacks or runs slowly. Each is a folder or file with its
-//! forward, its gradients and (later) its CUDA side together, generic over `f32` and `f64`.
+//! forward pass and its gradients together, generic over `f32` and `f64`.
 
 pub mod colour_stage;
 pub mod conv;

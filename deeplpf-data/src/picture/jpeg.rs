@@ -18,11 +18,7 @@ pub(super) fn write(
     quality: u8,
     metadata: &Metadata,
 ) -> Result<(), EncodeError> {
-    let side = |side: u32| {
-        u16::try_from(side)
-            .map_err(|_| EncodeError::Refused(format!("{side} pixels are more than its 65535")))
-    };
-    let (width, height) = (side(width)?, side(height)?);
+    let (width, height) = check_size(width, height).map_err(EncodeError::Refused)?;
     let mut encoder = Encoder::new(writer, quality);
     encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
     // EXIF comes first: some readers look for it nowhere else.
@@ -31,6 +27,14 @@ pub(super) fn write(
     }
     encoder.add_icc_profile(&metadata.profile).map_err(failed)?;
     encoder.encode(levels, width, height, ColorType::Rgb).map_err(failed)
+}
+
+/// The size in a JPEG's own numbers, or why it has none.
+pub(super) fn check_size(width: u32, height: u32) -> Result<(u16, u16), String> {
+    let side = |side: u32| {
+        u16::try_from(side).map_err(|_| format!("{side} pixels are more than its 65535"))
+    };
+    Ok((side(width)?, side(height)?))
 }
 
 fn failed(error: EncodingError) -> EncodeError {

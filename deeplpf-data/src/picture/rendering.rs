@@ -70,7 +70,8 @@ impl Rendering {
     /// photograph's, for EXIF and `keep_profile`.
     ///
     /// # Errors
-    /// [`DataError::Shape`] for a size of zero or more than 2^32 - 1, [`DataError::OutOfMemory`],
+    /// [`DataError::Shape`] for a size of zero or more than 2^32 - 1, [`DataError::Encode`] for a
+    /// JPEG of more than 65535 pixels a side, [`DataError::OutOfMemory`],
     /// [`DataError::KeepProfile`] where the photograph's profile cannot be kept.
     pub fn new(
         path: impl AsRef<Path>,
@@ -83,6 +84,9 @@ impl Rendering {
         let shape = || DataError::Shape { path: name.clone(), shape: vec![3, height, width] };
         let size = |side: usize| u32::try_from(side).ok().filter(|&side| side > 0);
         let (columns, rows) = size(width).zip(size(height)).ok_or_else(shape)?;
+        if format == OutputFormat::Jpeg {
+            jpeg::check_size(columns, rows).map_err(|reason| unwritten(&name, format, &reason))?;
+        }
         let input_profile = info
             .and_then(|info| info.icc_profile.as_ref())
             .filter(|_| options.keep_profile && format != OutputFormat::Npy);

@@ -22,8 +22,9 @@ const VARIABLE: &str = "DEEPLPF_SIMD";
 /// A stack takes the fastest one the machine has, or the one that the environment variable
 /// `DEEPLPF_SIMD` names (`portable`, `avx2`, `avx512`, `neon`, `wasm-simd128`; read once), or the
 /// one given to [`FilterStack::with_instructions`](crate::FilterStack::with_instructions). Results
-/// differ between instruction sets by rounding only; with one of them they have the same bits on
-/// every machine and for any number of threads.
+/// differ between instruction sets by rounding only; with one of them, on one kind of processor,
+/// they have the same bits for any number of threads. (AVX2's reciprocal estimates differ between
+/// makers, and the portable set takes its functions from the platform.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Instructions {
@@ -74,10 +75,16 @@ impl Instructions {
         static SELECTED: OnceLock<Result<Instructions>> = OnceLock::new();
         SELECTED
             .get_or_init(|| match std::env::var_os(VARIABLE) {
-                None => Ok(Self::available().next_back().unwrap_or(Self::Portable)),
+                // Empty is a common way to say unset.
+                None => Ok(Self::fastest()),
+                Some(value) if value.is_empty() => Ok(Self::fastest()),
                 Some(value) => Self::named(&value.to_string_lossy()),
             })
             .clone()
+    }
+
+    fn fastest() -> Self {
+        Self::available().next_back().unwrap_or(Self::Portable)
     }
 
     /// The instruction set of a name, if this machine has it.
