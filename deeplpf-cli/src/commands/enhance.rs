@@ -131,7 +131,7 @@ fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
 fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| {
         format!(
-            "it must be a whole number from 1 to {}; leave the option out to have it chosen",
+            "it must be a whole number of at least 1 and at most {}; leave the option out to have it chosen",
             usize::MAX
         )
     })
