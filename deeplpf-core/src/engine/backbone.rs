@@ -339,8 +339,9 @@ impl Stage {
     }
 }
 
-/// All input passes of a convolution for rows `range`, in parallel.
-fn convolve<F: Fn(usize, usize) -> *const f32 + Sync>(
+/// All input passes of a convolution for rows `range`, `width` output pixels each, in parallel. The
+/// source's rows that the taps reach must be complete and surrounded.
+pub(super) fn convolve<F: Fn(usize, usize) -> *const f32 + Sync>(
     instructions: Instructions,
     packed: &Packed,
     source: Source<F>,

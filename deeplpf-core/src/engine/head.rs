@@ -1,9 +1,9 @@
 //! One parameter head on a square of resized channels.
 
-use super::backbone::in_jobs;
+use super::backbone::{convolve, in_jobs};
 use super::kernel::{Finish, Step};
 use super::memory::{Aligned, Rows, Workspace};
-use super::packed::{Packed, Source, Target, Weights};
+use super::packed::{Packed, Source, Weights};
 use super::pool::pool_row;
 use crate::ops::conv::LEAKY_SLOPE;
 use crate::simd::Instructions;
@@ -104,7 +104,7 @@ fn strided(
     let lanes = instructions.lanes::<f32>();
     let out_side = (side - 1) / 2 + 1;
     let mut out = Rows::blocked(workspace, out_side, out_side, packed.out_blocks(), lanes);
-    let target = Target { rows: out.shared(), first: 0, step: 1, pixels: out_side };
+    let shared = out.shared();
     let zeros = Aligned::zeros(packed.passes() * input.part());
     let source = Source {
         row: |y: usize, tap: usize| match (2 * y + tap).checked_sub(1) {
@@ -115,25 +115,7 @@ fn strided(
         channel: 1,
         step: Step::Two,
     };
-    in_jobs(0..out_side, out_side, packed.groups(), |rows, group| {
-        for pass in 0..packed.passes() {
-            let last = pass + 1 == packed.passes();
-            let finish = if last { Finish::Leaky(LEAKY_SLOPE as f32) } else { Finish::Open };
-            for y in rows.clone() {
-                // SAFETY: all rows of the input are complete and surrounded, and no two jobs have
-                // the same rows of the same group.
-                unsafe {
-                    packed.add_pass(
-                        instructions,
-                        (group, pass, y),
-                        &source,
-                        target,
-                        pass == 0,
-                        finish,
-                    );
-                }
-            }
-        }
-    });
+    let finish = Finish::Leaky(LEAKY_SLOPE as f32);
+    convolve(instructions, packed, source, shared, out_side, 0..out_side, finish);
     (out, out_side)
 }
