@@ -1,11 +1,9 @@
 //! Pictures and renderings in their own bit depth give the same as whole arrays of floats.
 
-mod common;
-
 use std::path::Path;
 
-use common::icc::{self, Curve, PRO_PHOTO};
-use common::{Source, exif_with_orientation, gradient};
+use crate::common::icc::{self, Curve, PRO_PHOTO};
+use crate::common::{Source, exif_with_orientation, gradient};
 use deeplpf_data::{
     DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, decode, decode_bytes, encode,
 };
@@ -87,7 +85,7 @@ fn extreme_shapes_survive() {
             encode(&path, pixels.view(), format, None).expect("written");
             let found = decode(&path).expect("decodes").pixels;
             let levels = if format == OutputFormat::Jpeg { 6.0 } else { 0.6 };
-            let difference = common::largest_difference(found.view(), pixels.view());
+            let difference = crate::common::largest_difference(found.view(), pixels.view());
             assert!(difference < levels / 255.0, "{format} {height}x{width}: {difference}");
         }
     }
@@ -101,7 +99,7 @@ fn a_jpeg_that_is_too_wide_is_refused() {
     let error =
         encode(&path, gradient(1, 65_536).view(), OutputFormat::Jpeg, None).expect_err("too wide");
     assert!(error.to_string().contains("65536 pixels are more than its 65535"), "{error}");
-    assert!(common::names(folder.path()).is_empty());
+    assert!(crate::common::names(folder.path()).is_empty());
 }
 
 /// The quality is that of libjpeg's scale, and colour is never subsampled.

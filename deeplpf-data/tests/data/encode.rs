@@ -1,10 +1,8 @@
 //! Writing: rounded, clamped, whole or not at all.
 
-mod common;
-
 use std::str::FromStr;
 
-use common::{gradient, largest_difference, names};
+use crate::common::{gradient, largest_difference, names};
 use deeplpf_data::{DataError, OutputFormat, decode, encode};
 use ndarray::{Array3, s};
 

@@ -1,10 +1,8 @@
 //! EXIF and TIFF orientation, all eight, against pictures written out by hand.
 
-mod common;
-
 use std::path::Path;
 
-use common::{Source, exif_with_orientation};
+use crate::common::{Source, exif_with_orientation};
 use deeplpf_data::{OutputFormat, decode, decode_bytes, encode};
 use image::ExtendedColorType;
 use ndarray::{Array2, s};

@@ -1,10 +1,8 @@
 //! Paired folders and the pictures a user names.
 
-mod common;
-
 use std::path::Path;
 
-use common::gradient;
+use crate::common::gradient;
 use deeplpf_data::{
     DataError, OutputFormat, PairProblem, PairedFolder, encode, find_each, find_images,
 };

@@ -1,11 +1,9 @@
 //! Every kind of problem in a folder made for it, and nothing in one that is sound.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::icc::{Curve, DISPLAY_P3, PRO_PHOTO, SRGB, rgb};
-use common::{Source, bytes_of, tell};
+use crate::common::icc::{Curve, DISPLAY_P3, PRO_PHOTO, SRGB, rgb};
+use crate::common::{Source, bytes_of, tell};
 use deeplpf_data::protocol::{Protocol, ProtocolName};
 use deeplpf_data::verify::{Options, ProblemKind, Report, verify};
 use deeplpf_data::{decode, sample};

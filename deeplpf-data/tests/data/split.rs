@@ -1,10 +1,8 @@
 //! Split lists from text and from chance.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::SplitMix;
+use crate::common::SplitMix;
 use deeplpf_data::{DataError, PairPaths, PairedFolder, Split, split};
 
 fn folder_of(ids: &[&str]) -> PairedFolder {
@@ -127,7 +125,7 @@ fn a_random_split_keeps_something_to_train_on() {
 #[test]
 fn published_lists_are_read() {
     let Some(folder) = std::env::var_os("DEEPLPF_SPLITS").map(PathBuf::from) else {
-        common::tell("DEEPLPF_SPLITS is not set: published lists were NOT read");
+        crate::common::tell("DEEPLPF_SPLITS is not set: published lists were NOT read");
         return;
     };
     let dpe = folder.join("dpe_mrrobot");

@@ -1,8 +1,6 @@
 //! Flips and crops treat input and target alike.
 
-mod common;
-
-use common::{SplitMix, gradient};
+use crate::common::{SplitMix, gradient};
 use deeplpf_data::augment::{Crop, Flip};
 use deeplpf_data::{DataError, Pair};
 

@@ -1,12 +1,10 @@
 //! EXIF and profiles of written files, read back by libraries that did not write them.
 
-mod common;
-
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use common::icc::{self, ADOBE_RGB, Curve};
-use common::{Source, gradient};
+use crate::common::icc::{self, ADOBE_RGB, Curve};
+use crate::common::{Source, gradient};
 use deeplpf_data::{
     DecodeLimits, EncodeOptions, ExifLeftOut, ImageInfo, OutputFormat, Picture, Rendering,
 };

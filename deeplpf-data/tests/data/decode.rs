@@ -1,10 +1,8 @@
 //! Every pixel layout of every format becomes 3 x H x W in [0, 1].
 
-mod common;
-
 use std::path::Path;
 
-use common::{Source, bytes_of};
+use crate::common::{Source, bytes_of};
 use deeplpf_data::{SourceFormat, decode, decode_bytes};
 use image::ExtendedColorType::{L8, L16, La8, La16, Rgb8, Rgb16, Rgba8, Rgba16};
 
@@ -77,7 +75,7 @@ fn grey_and_colour_jpegs() {
 #[test]
 fn real_photographs_decode() {
     let Some(folder) = std::env::var_os("DEEPLPF_FIVEK") else {
-        common::tell("DEEPLPF_FIVEK is not set: real photographs were NOT decoded");
+        crate::common::tell("DEEPLPF_FIVEK is not set: real photographs were NOT decoded");
         return;
     };
     let folder = deeplpf_data::PairedFolder::open(folder).expect("a paired folder");

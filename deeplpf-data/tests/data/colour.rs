@@ -1,11 +1,9 @@
 //! Colour management: profiles built here, colours computed here.
 
-mod common;
-
 use std::path::Path;
 
-use common::icc::{self, ADOBE_RGB, Curve, DISPLAY_P3, PRO_PHOTO, Primaries, SRGB};
-use common::{Source, bytes_of, crc};
+use crate::common::icc::{self, ADOBE_RGB, Curve, DISPLAY_P3, PRO_PHOTO, Primaries, SRGB};
+use crate::common::{Source, bytes_of, crc};
 use deeplpf_data::{
     DataError, DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, decode, decode_bytes,
 };
@@ -309,5 +307,5 @@ fn profiles_that_cannot_be_kept_are_errors() {
         assert!(error.to_string().contains("; leave out --keep-profile"), "{error}");
         assert!(new(OutputFormat::Npy).is_ok());
     }
-    assert!(common::names(folder.path()).is_empty());
+    assert!(crate::common::names(folder.path()).is_empty());
 }

@@ -1,10 +1,8 @@
 //! Files that are not what they say: each has its own error, which names the file and the remedy.
 
-mod common;
-
 use std::path::Path;
 
-use common::{Source, crc};
+use crate::common::{Source, crc};
 use deeplpf_data::{
     DataError, DecodeLimits, SourceFormat, decode, decode_bytes, decode_bytes_with,
 };
@@ -130,7 +128,7 @@ fn truncated_pictures() {
 #[test]
 fn a_truncated_jpeg_with_a_thumbnail() {
     let thumbnail = Source::new(8, 8, ExtendedColorType::Rgb8).jpeg(&[128; 192]);
-    let exif = [common::exif_with_orientation(1), thumbnail].concat();
+    let exif = [crate::common::exif_with_orientation(1), thumbnail].concat();
     let source = Source { exif: Some(&exif), ..Source::new(40, 30, ExtendedColorType::Rgb8) };
     let file = source.jpeg(&noise(40, 30, 3));
     assert!(decode_bytes(&file, Path::new("x.jpg")).is_ok());
