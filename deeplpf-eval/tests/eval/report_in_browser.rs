@@ -4,11 +4,9 @@
 //! Needs a Chromium or Chrome on the path (or named by `CHROMIUM`); without one the tests say so
 //! and are skipped. Screenshots are left in the build's temporary folder.
 
-mod browser;
-
 use std::path::{Path, PathBuf};
 
-use browser::Browser;
+use crate::browser::{self, Browser};
 use deeplpf_eval::maps::{ERROR_SCALE, error_map};
 use deeplpf_eval::metrics::{ImageMetric, Psnr, standard_metrics};
 use deeplpf_eval::plot::{Bar, Bars, Plot};
