@@ -22,6 +22,10 @@ pub enum CoreError {
     /// A tensor operation failed inside candle.
     #[error("tensor operation failed: {0}")]
     Candle(#[source] candle_core::Error),
+    /// A GPU or its libraries refused.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
     /// The filters refused their input.
     #[error(transparent)]
     Filters(#[from] deeplpf_filters::Error),

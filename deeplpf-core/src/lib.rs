@@ -20,6 +20,8 @@
 
 pub mod checkpoint;
 pub mod config;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod engine;
 mod enhance;
 mod error;
