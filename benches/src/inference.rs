@@ -88,10 +88,10 @@ fn time_enhancer(
     schedule: Schedule,
     sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
 ) -> anyhow::Result<Measured> {
-    let options = EnhanceOptions { tile };
+    let options = EnhanceOptions { tile, ..EnhanceOptions::default() };
     let start_bytes = machine::resident_bytes();
     let timed = schedule.time([&mut || {
-        black_box(enhancer.enhance_rows(photograph, options, &mut |_| {}, sink)?);
+        black_box(enhancer.enhance_rows(photograph, &options, &mut |_| {}, sink)?);
         Ok(())
     }]);
     match timed {

@@ -35,7 +35,7 @@ pub fn write(path: &Path, weights: &Path, size: Size) -> anyhow::Result<()> {
     let mut output = Array3::zeros(image.raw_dim());
     let parameters = enhancer.enhance_rows(
         &image.view(),
-        EnhanceOptions::default(),
+        &EnhanceOptions::default(),
         &mut |_| {},
         &mut |first, band| {
             output.slice_mut(s![.., first..first + band.dim().1, ..]).assign(&band);

@@ -47,7 +47,7 @@ fn inference(criterion: &mut Criterion) {
                     pool.install(|| {
                         enhancer.enhance_rows(
                             &photograph,
-                            EnhanceOptions::default(),
+                            &EnhanceOptions::default(),
                             &mut |_| {},
                             &mut |_, band| _ = black_box(band[[0, 0, 0]]),
                         )

@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use candle_core::Device;
-use deeplpf_filters::{FilterStack, StackParams};
+use deeplpf_filters::StackParams;
 use ndarray::{Array3, ArrayView3, s};
 use serde::Serialize;
 
-use crate::{CoreError, MIN_SIDE, Model, Result, engine::Engine};
+use crate::{CoreError, GivenParameters, MIN_SIDE, Model, Result, edit, engine::Engine};
 
 /// A model ready to enhance photographs of any size.
 pub struct Enhancer {
@@ -23,10 +23,13 @@ pub struct Enhancement {
     pub parameters: PredictedParameters,
 }
 
-/// Filter parameters as the network predicted them and as named geometry.
+/// Filter parameters as the network predicted them and as named geometry, or as they were given;
+/// before any [strength](EnhanceOptions::strength) other than 1.
 #[derive(Clone, Debug, Serialize)]
 pub struct PredictedParameters {
-    /// Unconstrained numbers, in the order of [`deeplpf_filters::StackConfig`].
+    /// Unconstrained numbers, in the order of [`deeplpf_filters::StackConfig`]; none where the
+    /// filters were given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub raw: Vec<f32>,
     /// Named geometric parameters of every instance.
     pub filters: StackParams<f32>,
@@ -57,11 +60,24 @@ impl RowSource for ArrayView3<'_, f32> {
     }
 }
 
-/// How a photograph is worked through. Nothing of it changes the result.
-#[derive(Clone, Copy, Debug, Default)]
+/// How a photograph is enhanced.
+#[derive(Clone, Debug)]
 pub struct EnhanceOptions {
-    /// Rows of the photograph worked on at once; chosen by its width when `None`.
+    /// Rows of the photograph worked on at once; chosen by its width when `None`. The result is the
+    /// same.
     pub tile: Option<NonZeroUsize>,
+    /// How much of the network's change is applied, in [0, [`MAX_STRENGTH`](crate::MAX_STRENGTH)]:
+    /// 0 returns the photograph (its values limited to [0, 1] under the `release` dialect), 1 is
+    /// the network's own result.
+    pub strength: f32,
+    /// Filters instead of those the network predicts; of the network only the backbone runs.
+    pub given: Option<GivenParameters>,
+}
+
+impl Default for EnhanceOptions {
+    fn default() -> Self {
+        Self { tile: None, strength: 1.0, given: None }
+    }
 }
 
 impl Enhancer {
@@ -96,7 +112,7 @@ impl Enhancer {
         let mut image = Array3::zeros((3, height, width));
         let parameters = self.enhance_rows(
             &photograph,
-            EnhanceOptions::default(),
+            &EnhanceOptions::default(),
             &mut |_| {},
             &mut |first, band| {
                 image.slice_mut(s![.., first..first + band.dim().1, ..]).assign(&band);
@@ -111,11 +127,12 @@ impl Enhancer {
     /// [0, 1]. Both are called from the calling thread; the work is done on the current rayon pool.
     ///
     /// # Errors
-    /// As [`Enhancer::enhance`]; `sink` has not been called then.
+    /// As [`Enhancer::enhance`], a strength out of range, or given filters that are not those of
+    /// this model's configuration; `sink` has not been called then.
     pub fn enhance_rows(
         &self,
         photograph: &dyn RowSource,
-        options: EnhanceOptions,
+        options: &EnhanceOptions,
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
     ) -> Result<PredictedParameters> {
@@ -123,20 +140,14 @@ impl Enhancer {
         if height < MIN_SIDE || width < MIN_SIDE {
             return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
         }
-        self.require_memory((height, width), options)?;
-        let size = (height, width);
-        let predicted = self.engine.run(photograph, size, options.tile, progress, sink)?;
-        let stack = FilterStack::from_raw(&self.model.config().stack(), &predicted.raw)?;
-        Ok(PredictedParameters {
-            raw: predicted.raw,
-            filters: stack.params().clone(),
-            colour: predicted.colour,
-        })
+        edit::check_strength(options.strength)?;
+        self.require_memory((height, width), options.tile)?;
+        self.engine.run(photograph, (height, width), options, progress, sink)
     }
 
     /// Refuses what would end in the system killing the program.
-    fn require_memory(&self, size: (usize, usize), options: EnhanceOptions) -> Result<()> {
-        let needed = self.engine.bytes(size, options.tile);
+    fn require_memory(&self, size: (usize, usize), tile: Option<NonZeroUsize>) -> Result<()> {
+        let needed = self.engine.bytes(size, tile);
         let pixels = size.0.saturating_mul(size.1);
         match available_memory() {
             Some(available) if needed > available => {

@@ -75,6 +75,26 @@ pub enum CoreError {
         "the network predicts filter parameters that are not finite numbers; use other weights"
     )]
     NotFinite,
+    /// A strength of the enhancement that cannot be used.
+    #[error(
+        "strength {given} is not between 0 (the photograph as it is) and {most}; 1 is the network's own result"
+    )]
+    Strength {
+        /// As given.
+        given: f32,
+        /// The most there can be.
+        most: f32,
+    },
+    /// Filters given for a model whose colour stage differs from theirs.
+    #[error(
+        "the given parameters have {given} numbers of a colour stage, the model has {expected}; use those of the same model"
+    )]
+    GivenColour {
+        /// Numbers given.
+        given: usize,
+        /// Numbers of the model.
+        expected: usize,
+    },
     /// An input tensor of the wrong shape.
     #[error("{what} has shape {found:?}, expected {expected}")]
     Shape {

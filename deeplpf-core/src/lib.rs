@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod config;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod edit;
 mod engine;
 mod enhance;
 mod error;
@@ -35,6 +36,7 @@ mod simd;
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;
 pub use config::{Fix, Fixes, Initialisation, ModelConfig};
+pub use edit::{GivenParameters, MAX_STRENGTH};
 pub use enhance::{
     EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource, select_device,
 };

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use deeplpf_core::{
-    Checkpoint, DType, EnhanceOptions, Enhancer, PredictedParameters, RowSource, select_device,
+    Checkpoint, DType, EnhanceOptions, Enhancer, MAX_STRENGTH, ModelConfig, PredictedParameters,
+    RowSource, select_device,
 };
 use deeplpf_data::{
     DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, find_each, picture::JPEG_QUALITY,
@@ -85,6 +86,22 @@ pub struct Args {
     #[arg(long)]
     save_params: bool,
 
+    /// Apply the filters of this file, written by --save-params and perhaps edited, instead of those
+    /// the network would predict.
+    ///
+    /// The weights must be the file's: the filters work on what their backbone makes of the
+    /// photograph. One file may serve many photographs; places and lengths are shares of the
+    /// picture.
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+
+    /// How much of the change is applied, 0 to 1.5: 0 leaves the photograph as it is, 1 is the
+    /// network's result, more exaggerates it [default: 1, or what --params says]
+    ///
+    /// The filters' parameters are scaled towards neutral, not the pixels mixed.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    strength: Option<f32>,
+
     /// Rows of a photograph that are worked on at once; by default chosen by its width.
     ///
     /// The result is the same. More rows take more memory; fewer than the default, which is 16 for
@@ -108,6 +125,9 @@ Examples:
     deeplpf enhance photos -o results --format tiff16 --save-params --weights best.safetensors
   For the web: smaller files that do not tell where they were taken:
     deeplpf enhance photos -o web --format jpeg --quality 85 --strip-metadata --weights best.safetensors
+  Less of it; or with filters edited by hand:
+    deeplpf enhance photo.jpg -o less.png --strength 0.6 --weights best.safetensors
+    deeplpf enhance photo.jpg -o mine.png --params better.params.json --weights best.safetensors
   An Adobe RGB photograph that stays one:
     deeplpf enhance photo.tif -o better.tif --keep-profile --weights best.safetensors
   The authors' published weights, with all corrections of their program:
@@ -157,6 +177,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let asked = args.model.configuration(&checkpoint);
     let model = checkpoint.model(asked.as_ref(), DType::F32, &select_device(&args.device)?)?;
     let enhancer = Enhancer::new(model)?;
+    let options = args.enhance_options(enhancer.model().config())?;
     console::exit_cleanly_when_interrupted()?;
     destination.prepare()?;
 
@@ -167,9 +188,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let jobs: Vec<(usize, Job)> = jobs.into_iter().enumerate().collect();
     let bytes = |job: &Job| std::fs::metadata(&job.input).map_or(0, |file| file.len());
     let progress = Progress::new(jobs.iter().map(|(_, job)| bytes(job)));
-    let parameters_to = args
-        .save_params
-        .then(|| Origin { weights: weights.to_owned(), config: enhancer.model().config().clone() });
+    let parameters_to = args.save_params.then(|| Origin {
+        weights: weights.to_owned(),
+        config: enhancer.model().config().clone(),
+        strength: options.strength,
+    });
     let mut enhanced = 0;
     let steps = Steps {
         decode: |(index, job): &(usize, Job)| {
@@ -193,7 +216,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     Some(picture.info()),
                     &encode_options,
                 )?,
-                EnhanceOptions { tile: args.tile },
+                &options,
                 &mut |share| progress.share(*index, pixels, share),
             );
             made.with_context(|| job.input.display().to_string())
@@ -246,6 +269,24 @@ impl Args {
         })
     }
 
+    /// # Errors
+    /// A file of parameters that cannot be used with a model of `config`, or a strength out of
+    /// range.
+    fn enhance_options(&self, config: &ModelConfig) -> anyhow::Result<EnhanceOptions> {
+        let mut options = EnhanceOptions { tile: self.tile, ..EnhanceOptions::default() };
+        if let Some(path) = &self.params {
+            let (given, strength) = parameters_file::read(path, config)?;
+            options = EnhanceOptions { given: Some(given), strength, ..options };
+        }
+        if let Some(strength) = self.strength {
+            if !(0.0..=MAX_STRENGTH).contains(&strength) {
+                bail!("--strength {strength} is not between 0 and {MAX_STRENGTH}");
+            }
+            options.strength = strength;
+        }
+        Ok(options)
+    }
+
     fn use_threads(&self) -> anyhow::Result<()> {
         let Some(threads) = self.threads else { return Ok(()) };
         if threads.get() > MOST_THREADS {
@@ -282,7 +323,7 @@ impl Made {
         enhancer: &Enhancer,
         picture: &Picture,
         mut rendering: Rendering,
-        options: EnhanceOptions,
+        options: &EnhanceOptions,
         progress: &mut dyn FnMut(f64),
     ) -> anyhow::Result<Self> {
         let parameters =

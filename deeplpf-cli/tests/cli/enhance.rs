@@ -115,6 +115,86 @@ fn parameters_are_saved_raw_and_named() {
     assert!((filters["elliptical"][0]["angle"].as_f64().unwrap() - angle).abs() < 1e-5);
 }
 
+/// What was saved makes the same picture; what is edited makes another; the network's own heads have
+/// no say in either.
+#[test]
+fn saved_parameters_are_applied_again_and_can_be_edited() {
+    let room = Room::new();
+    room.write_model(&model(&ModelConfig::small(), Initialisation::Release), "w.safetensors");
+    room.picture("a.png", 64, 48);
+    let enhance = |rest: &str| room.run(&format!("enhance a.png --weights w.safetensors {rest}"));
+    enhance("-o one.npy --save-params").succeeds();
+    enhance("-o again.npy --params one.params.json --save-params").succeeds();
+    assert_eq!(room.read("again.npy"), room.read("one.npy"));
+    let (first, again) = (room.json("one.params.json"), room.json("again.params.json"));
+    assert_eq!((&again["filters"], &again["strength"]), (&first["filters"], &1.0.into()));
+    assert!(again.get("raw").is_none());
+
+    let mut edited = first.clone();
+    for filter in ["graduated", "elliptical"] {
+        for k in 0..3 {
+            edited["filters"][filter][k]["scale"] = [1.0, 1.0, 1.0].as_slice().into();
+        }
+    }
+    room.write("edited.json", &edited.to_string());
+    enhance("-o edited.npy --params edited.json").succeeds();
+    assert_ne!(room.read("edited.npy"), room.read("one.npy"));
+
+    // A strength in the file holds until the command line says another.
+    edited["strength"] = 0.25.into();
+    room.write("weak.json", &edited.to_string());
+    enhance("-o weak.npy --params weak.json").succeeds();
+    enhance("-o same.npy --params edited.json --strength 0.25").succeeds();
+    assert_eq!(room.read("weak.npy"), room.read("same.npy"));
+    enhance("-o whole.npy --params weak.json --strength 1").succeeds();
+    assert_eq!(room.read("whole.npy"), room.read("edited.npy"));
+
+    enhance("-o none.npy --strength 0").succeeds();
+    let original = decode(room.path("a.png")).unwrap().pixels;
+    let found = npy(&room.read("none.npy"), 48, 64);
+    for (index, value) in found.iter().enumerate() {
+        let expected = original[[index % 3, index / 3 / 64, index / 3 % 64]];
+        assert!((value - expected).abs() < 1e-6, "{value} {expected}");
+    }
+}
+
+#[test]
+fn parameters_that_cannot_be_applied() {
+    let room = Room::new();
+    room.write_model(&model(&ModelConfig::small(), Initialisation::Release), "w.safetensors");
+    room.picture("a.png", 40, 40);
+    room.run("enhance a.png -o one.png --weights w.safetensors --save-params").succeeds();
+    let whole = room.json("one.params.json");
+    let with = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut file = whole.clone();
+        change(&mut file);
+        room.write(name, &file.to_string());
+    };
+    with("dialect.json", &|file| file["dialect"] = "paper".into());
+    with("fewer.json", &|file| {
+        file["filters"]["elliptical"].as_array_mut().unwrap().pop();
+    });
+    with("typo.json", &|file| file["filters"]["graduated"][0]["slop"] = 1.0.into());
+    with("zero.json", &|file| file["filters"]["elliptical"][1]["semi_axis_a"] = 0.0.into());
+    with("strong.json", &|file| file["strength"] = 2.0.into());
+    room.write("text.json", "no parameters");
+    let before = room.files("");
+    for (rest, parts) in [
+        ("--params dialect.json", &["dialect.json", "dialect paper", "dialect release"][..]),
+        ("--params fewer.json", &["fewer.json", "elliptical"]),
+        ("--params typo.json", &["typo.json", "slop", "slope"]),
+        ("--params zero.json", &["zero.json", "elliptical", "semi_axis_a"]),
+        ("--params strong.json", &["strong.json", "strength 2", "1.5"]),
+        ("--params text.json", &["text.json", "--save-params"]),
+        ("--params missing.json", &["missing.json"]),
+        ("--strength 1.6", &["--strength 1.6", "1.5"]),
+        ("--strength -1", &["--strength -1", "1.5"]),
+    ] {
+        room.run(&format!("enhance a.png -o x.png --weights w.safetensors {rest}")).fails(parts);
+        assert_eq!(room.files(""), before, "{rest}");
+    }
+}
+
 #[test]
 fn folders_and_files_mix() {
     let room = Room::with_weights();

@@ -29,7 +29,10 @@ use deeplpf_filters::{FilterStack, StackConfig};
 use ndarray::{Array2, Array3, ArrayView3, s};
 use rayon::prelude::*;
 
-use crate::{CoreError, Fix, Model, Result, RowSource, ops::colour_stage, simd::Instructions};
+use crate::{
+    CoreError, EnhanceOptions, Fix, GivenParameters, Model, PredictedParameters, Result, RowSource,
+    edit, ops::colour_stage, simd::Instructions,
+};
 use backbone::Backbone;
 use head::Head;
 use head_input::{Channels, Corners, Square};
@@ -76,11 +79,19 @@ impl Heads {
 }
 
 /// What the heads said.
-pub(crate) struct Parameters {
+struct Parameters {
     /// In the order of [`StackConfig`].
-    pub raw: Vec<f32>,
+    raw: Vec<f32>,
     /// Numbers of the colour stage.
-    pub colour: Option<Vec<f32>>,
+    colour: Option<Vec<f32>>,
+}
+
+/// What makes the result of Y1.
+struct Finish<'a> {
+    photograph: &'a dyn RowSource,
+    stack: FilterStack<f32>,
+    colour: Option<Vec<f32>>,
+    strength: f32,
 }
 
 impl Engine {
@@ -130,16 +141,20 @@ impl Engine {
         &self,
         photograph: &dyn RowSource,
         size: (usize, usize),
-        tile: Option<NonZeroUsize>,
+        options: &EnhanceOptions,
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
-    ) -> Result<Parameters> {
+    ) -> Result<PredictedParameters> {
+        // What was given can be wrong, and should be so before minutes of work.
+        if let Some(given) = &options.given {
+            self.check(given)?;
+        }
         // Two photographs at once each have memory of their own.
         let mut workspace = match self.workspace.lock() {
             Ok(mut workspace) => std::mem::take(&mut *workspace),
             Err(_) => Workspace::default(),
         };
-        let parameters = self.run_in(&mut workspace, photograph, size, tile, progress, sink);
+        let parameters = self.run_in(&mut workspace, photograph, size, options, progress, sink);
         if let Ok(mut kept) = self.workspace.lock() {
             *kept = workspace;
         }
@@ -151,10 +166,10 @@ impl Engine {
         workspace: &mut Workspace,
         photograph: &dyn RowSource,
         size: (usize, usize),
-        tile: Option<NonZeroUsize>,
+        options: &EnhanceOptions,
         progress: &mut dyn FnMut(f64),
         sink: &mut dyn FnMut(usize, ArrayView3<'_, f32>),
-    ) -> Result<Parameters> {
+    ) -> Result<PredictedParameters> {
         let square = Square::new(self.head_side, size);
         let lanes = self.instructions.lanes::<f32>();
         let (instructions, side) = (self.instructions, square.side);
@@ -169,19 +184,46 @@ impl Engine {
                 square.tap((self.backbone.encoder[level], level), (blocks, lanes), out)
             })
             .collect();
-        let strip = tile.map(NonZeroUsize::get);
+        let strip = options.tile.map(NonZeroUsize::get);
         let engine = (instructions, &mut *workspace);
         let unet = self.backbone.run(engine, photograph, size, strip, &mut taps, &mut |share| {
             // The filters are the rest.
             progress(0.9 * share);
         });
         drop(taps);
-        let parameters = self.predict(workspace, &square, size, &unet, &resized)?;
+        let predicted = match &options.given {
+            Some(GivenParameters { filters, colour }) => PredictedParameters {
+                raw: Vec::new(),
+                filters: filters.clone(),
+                colour: colour.clone(),
+            },
+            None => {
+                let Parameters { raw, colour } =
+                    self.predict(workspace, &square, size, &unet, &resized)?;
+                let stack = FilterStack::from_raw(&self.stack, &raw)?;
+                PredictedParameters { raw, filters: stack.params().clone(), colour }
+            }
+        };
         resized.into_iter().for_each(|rows| rows.release(workspace));
-        let stack = FilterStack::from_raw(&self.stack, &parameters.raw)?;
-        self.finish(&stack, parameters.colour.as_deref(), size, &unet, progress, sink)?;
+        let finish = Finish::new(&self.stack, photograph, &predicted, options.strength)?;
+        self.finish(&finish, size, &unet, progress, sink)?;
         unet.release(workspace);
-        Ok(parameters)
+        Ok(predicted)
+    }
+
+    /// Refuses filters that are not this model's.
+    fn check(&self, given: &GivenParameters) -> Result<()> {
+        FilterStack::from_params(&self.stack, given.filters.clone())?;
+        let expected = if self.heads.colour.is_some() { colour_stage::RAW_LEN } else { 0 };
+        let numbers = given.colour.as_deref().unwrap_or_default();
+        if numbers.len() != expected {
+            return Err(CoreError::GivenColour { given: numbers.len(), expected });
+        }
+        if numbers.iter().all(|value| value.is_finite()) {
+            Ok(())
+        } else {
+            Err(CoreError::NotFinite)
+        }
     }
 
     /// Runs the heads.
@@ -258,8 +300,7 @@ impl Engine {
     /// Y1, the colour stage and the filters, band by band.
     fn finish(
         &self,
-        stack: &FilterStack<f32>,
-        colour: Option<&[f32]>,
+        finish: &Finish<'_>,
         (height, width): (usize, usize),
         unet: &Rows,
         progress: &mut dyn FnMut(f64),
@@ -286,14 +327,15 @@ impl Engine {
                 let around = [0, 1, 2].map(|tap| around(first + index, tap, height));
                 let planes = [&mut *red, &mut *green, &mut *blue].into_iter();
                 self.image.row(self.instructions, unet, around, planes, width);
-                if let Some(numbers) = colour {
+                finish.weaken(first + index, [&mut *red, &mut *green, &mut *blue], width);
+                if let Some(numbers) = &finish.colour {
                     for x in 0..width {
                         [red[x], green[x], blue[x]] =
                             colour_stage::map(numbers, [red[x], green[x], blue[x]]);
                     }
                 }
             });
-            stack.apply_rows_into(
+            finish.stack.apply_rows_into(
                 image.slice(s![.., ..rows, ..width]),
                 first,
                 height,
@@ -303,6 +345,42 @@ impl Engine {
             progress(0.9 + 0.1 * (first + rows) as f64 / height as f64);
         }
         Ok(())
+    }
+}
+
+impl<'a> Finish<'a> {
+    fn new(
+        config: &StackConfig,
+        photograph: &'a dyn RowSource,
+        parameters: &PredictedParameters,
+        strength: f32,
+    ) -> Result<Self> {
+        let PredictedParameters { filters, colour, .. } = parameters;
+        let (filters, colour) = if strength == 1.0 {
+            (filters.clone(), colour.clone())
+        } else {
+            let colour = colour.as_ref().map(|all| all.iter().map(|v| strength * v).collect());
+            (edit::scaled(config, filters, strength), colour)
+        };
+        let stack = FilterStack::from_params(config, filters)?;
+        Ok(Self { photograph, stack, colour, strength })
+    }
+
+    /// Y1 of one row at the strength.
+    fn weaken(&self, row: usize, planes: [&mut [f32]; 3], width: usize) {
+        if self.strength == 1.0 {
+            return;
+        }
+        let share = edit::neutral_share(self.stack.config());
+        let mut pixels = vec![0.0; 3 * width];
+        let (red, rest) = pixels.split_at_mut(width);
+        let (green, blue) = rest.split_at_mut(width);
+        self.photograph.read_row(row, [red, green, blue]);
+        for (plane, original) in planes.into_iter().zip(pixels.chunks_exact(width)) {
+            for (y1, x) in plane.iter_mut().zip(original) {
+                *y1 = share * x + self.strength * (*y1 - share * x);
+            }
+        }
     }
 }
 

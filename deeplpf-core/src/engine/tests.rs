@@ -32,14 +32,21 @@ fn model(config: &ModelConfig) -> Model {
     model
 }
 
-fn run(engine: &Engine, image: &Array3<f32>, tile: Option<usize>) -> (Parameters, Array3<f32>) {
+type Found = (PredictedParameters, Array3<f32>);
+
+fn run(engine: &Engine, image: &Array3<f32>, tile: Option<usize>) -> Found {
+    let tile = tile.and_then(NonZeroUsize::new);
+    run_with(engine, image, &EnhanceOptions { tile, ..EnhanceOptions::default() })
+}
+
+fn run_with(engine: &Engine, image: &Array3<f32>, options: &EnhanceOptions) -> Found {
     let mut out = Array3::from_elem(image.raw_dim(), f32::NAN);
     let mut share = 0.0;
     let parameters = engine
         .run(
             &image.view(),
             (image.dim().1, image.dim().2),
-            tile.and_then(NonZeroUsize::new),
+            options,
             &mut |now| {
                 assert!(now >= share && now <= 1.0);
                 share = now;
@@ -52,7 +59,7 @@ fn run(engine: &Engine, image: &Array3<f32>, tile: Option<usize>) -> (Parameters
 }
 
 /// Largest deviations of parameters and picture from the double-precision forward pass.
-fn deviations(model: &Model, image: &Array3<f32>, found: &(Parameters, Array3<f32>)) -> [f64; 2] {
+fn deviations(model: &Model, image: &Array3<f32>, found: &Found) -> [f64; 2] {
     let (_, height, width) = image.dim();
     let values = image.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
     let x = Tensor::from_vec(values, (1, 3, height, width), &Device::Cpu).unwrap();
@@ -184,10 +191,105 @@ fn the_size_is_asked_once() {
     let enhancer = crate::Enhancer::new(model(&small())).unwrap();
     let mut rows = 0;
     enhancer
-        .enhance_rows(&Liar(Default::default()), Default::default(), &mut |_| {}, &mut |_, band| {
-            assert_eq!(band.dim().2, 50);
-            rows += band.dim().1;
-        })
+        .enhance_rows(
+            &Liar(Default::default()),
+            &Default::default(),
+            &mut |_| {},
+            &mut |_, band| {
+                assert_eq!(band.dim().2, 50);
+                rows += band.dim().1;
+            },
+        )
         .unwrap();
     assert_eq!(rows, 40);
+}
+
+/// Every way of fusing, with and without the optional parts.
+fn every_fusion() -> Vec<ModelConfig> {
+    let none = ModelConfig { polynomial: Polynomial::None, graduated: 0, elliptical: 0, ..small() };
+    let release = [
+        small(),
+        ModelConfig { fixes: Fixes::ALL, gates: true, colour: true, ..small() },
+        ModelConfig { polynomial: Polynomial::Cubic10, ..none.clone() },
+        ModelConfig { elliptical: 2, ..none.clone() },
+        ModelConfig { graduated: 1, polynomial: Polynomial::Cubic20, ..none.clone() },
+        none,
+    ];
+    let paper = |config: &ModelConfig| ModelConfig {
+        dialect: deeplpf_filters::Dialect::Paper,
+        fixes: Fixes::NONE,
+        gates: false,
+        ..config.clone()
+    };
+    let of_paper: Vec<_> = release.iter().map(paper).collect();
+    release.into_iter().chain(of_paper).collect()
+}
+
+fn largest_difference(a: &Array3<f32>, b: &Array3<f32>) -> f32 {
+    // Not f32::max, which would pass over NaN.
+    a.iter()
+        .zip(b)
+        .fold(0.0, |most, (a, b)| if (a - b).abs() <= most { most } else { (a - b).abs() })
+}
+
+#[test]
+fn predicted_filters_given_back_are_the_same_picture() {
+    let image = photograph(50, 61);
+    for config in every_fusion() {
+        let engine = Engine::new(&model(&config)).unwrap();
+        for strength in [1.0, 0.6] {
+            let options = EnhanceOptions { strength, ..EnhanceOptions::default() };
+            let (predicted, expected) = run_with(&engine, &image, &options);
+            let given = GivenParameters { filters: predicted.filters, colour: predicted.colour };
+            let options = EnhanceOptions { given: Some(given), ..options };
+            let (parameters, found) = run_with(&engine, &image, &options);
+            assert_eq!(found, expected, "{config:?}");
+            assert_eq!(parameters.raw, [0.0f32; 0]);
+        }
+    }
+}
+
+/// Without strength the photograph, with nearly all of it nearly the whole result, with half of it
+/// something between: 3e-7 is the rounding of a third and its double.
+#[test]
+fn strength_leads_from_the_photograph_to_the_result() {
+    let image = photograph(50, 61);
+    for config in every_fusion() {
+        let engine = Engine::new(&model(&config)).unwrap();
+        let at = |strength| {
+            run_with(&engine, &image, &EnhanceOptions { strength, ..EnhanceOptions::default() }).1
+        };
+        assert!(largest_difference(&at(0.0), &image) <= 3e-7, "{config:?}");
+        let whole = at(1.0);
+        let change = largest_difference(&whole, &image);
+        assert!(change > 1e-3, "{config:?}: the test would not see anything");
+        assert!(largest_difference(&at(0.999), &whole) < 0.01 * change.max(0.1), "{config:?}");
+        // In the mean, because these random weights drive many pixels to their limits.
+        let mean = |picture: &Array3<f32>| (picture - &image).mapv(f32::abs).mean().unwrap();
+        let (half, whole) = (mean(&at(0.5)), mean(&whole));
+        assert!(half > 0.1 * whole && half < 0.9 * whole, "{half} of {whole}: {config:?}");
+    }
+}
+
+#[test]
+fn strengths_and_filters_that_cannot_be() {
+    let enhancer = crate::Enhancer::new(model(&small())).unwrap();
+    let image = photograph(40, 40);
+    let refused = |options: EnhanceOptions| {
+        let view = image.view();
+        let mut sink = |_: usize, _: ArrayView3<'_, f32>| panic!("nothing should be written");
+        enhancer.enhance_rows(&view, &options, &mut |_| {}, &mut sink).unwrap_err().to_string()
+    };
+    for strength in [-0.1, 1.6, f32::NAN] {
+        let text = refused(EnhanceOptions { strength, ..EnhanceOptions::default() });
+        assert!(text.contains("strength"), "{text}");
+    }
+    let filters = enhancer.enhance(image.view()).unwrap().parameters.filters;
+    let with = |given| EnhanceOptions { given: Some(given), ..EnhanceOptions::default() };
+    let mut fewer = filters.clone();
+    fewer.graduated.pop();
+    let text = refused(with(GivenParameters { filters: fewer, colour: None }));
+    assert!(text.contains("graduated"), "{text}");
+    let text = refused(with(GivenParameters { filters, colour: Some(vec![0.0; 3]) }));
+    assert!(text.contains("colour stage"), "{text}");
 }

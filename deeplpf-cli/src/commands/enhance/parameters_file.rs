@@ -1,13 +1,16 @@
-//! `<stem>.params.json`: what was done to a picture.
+//! `<stem>.params.json`: what was done to a picture, and doing it again.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use deeplpf_core::{Fixes, ModelConfig, PredictedParameters};
+use anyhow::{Context, bail};
+use deeplpf_core::{Fixes, GivenParameters, MAX_STRENGTH, ModelConfig, PredictedParameters};
 use deeplpf_data::atomic_file;
-use deeplpf_filters::Dialect;
-use serde::Serialize;
+use deeplpf_filters::{Dialect, FilterStack, StackParams};
+use serde::{Deserialize, Serialize};
+
+/// Far more than any model's parameters take.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Where the parameters come from.
 pub struct Origin {
@@ -15,6 +18,8 @@ pub struct Origin {
     pub weights: PathBuf,
     /// The model's configuration.
     pub config: ModelConfig,
+    /// The strength they were applied at.
+    pub strength: f32,
 }
 
 /// Names of files, not their places, so that it can be shared.
@@ -26,8 +31,73 @@ struct ParametersFile<'a> {
     weights: Option<Cow<'a, str>>,
     dialect: Dialect,
     fixes: Fixes,
+    strength: f32,
     #[serde(flatten)]
     parameters: &'a PredictedParameters,
+}
+
+/// The same file on its way in. What only tells where it came from is not looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenFile {
+    #[serde(default, rename = "input")]
+    _input: Option<String>,
+    #[serde(default, rename = "width")]
+    _width: Option<u64>,
+    #[serde(default, rename = "height")]
+    _height: Option<u64>,
+    #[serde(default, rename = "weights")]
+    _weights: Option<String>,
+    #[serde(default, rename = "map_width")]
+    _map_width: Option<u64>,
+    #[serde(default, rename = "map_height")]
+    _map_height: Option<u64>,
+    /// The network's numbers: `filters` says the same in names, and is what people edit.
+    #[serde(default, rename = "raw")]
+    _raw: Vec<f32>,
+    dialect: Dialect,
+    fixes: Fixes,
+    #[serde(default = "whole")]
+    strength: f32,
+    filters: StackParams<f32>,
+    #[serde(default)]
+    colour: Option<Vec<f32>>,
+}
+
+fn whole() -> f32 {
+    1.0
+}
+
+/// The filters of a file for a model of `config`, and the strength they are applied at.
+///
+/// # Errors
+/// A file that is not one of parameters, or not of such a model.
+pub fn read(path: &Path, config: &ModelConfig) -> anyhow::Result<(GivenParameters, f32)> {
+    let place = path.display();
+    let size = std::fs::metadata(path).with_context(|| format!("--params {place}"))?.len();
+    if size > MOST_BYTES {
+        bail!("--params {place}: {size} bytes are too many for a file of --save-params");
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("--params {place}"))?;
+    let file: GivenFile = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "--params {place} is not a file as --save-params writes it (see there for the keys)"
+        )
+    })?;
+    if file.dialect != config.dialect || file.fixes != config.fixes {
+        let name = |dialect: Dialect, fixes: Fixes| format!("dialect {dialect}, fixes {fixes}");
+        bail!(
+            "--params {place} is of a model with {}, the weights have {}; use its own weights",
+            name(file.dialect, file.fixes),
+            name(config.dialect, config.fixes),
+        );
+    }
+    if !(0.0..=MAX_STRENGTH).contains(&file.strength) {
+        bail!("--params {place}: strength {} is not between 0 and {MAX_STRENGTH}", file.strength);
+    }
+    FilterStack::from_params(&config.stack(), file.filters.clone())
+        .with_context(|| format!("--params {place}"))?;
+    Ok((GivenParameters { filters: file.filters, colour: file.colour }, file.strength))
 }
 
 impl Origin {
@@ -46,6 +116,7 @@ impl Origin {
             weights: name(&self.weights),
             dialect: self.config.dialect,
             fixes: self.config.fixes,
+            strength: self.strength,
             parameters,
         };
         let text = serde_json::to_string_pretty(&file)? + "\n";
