@@ -1,4 +1,8 @@
-//! Flips and crops, always the same for input and target.
+//! Flips and crops, always the same for input and target, and changes of exposure and colour.
+
+mod colour;
+
+pub use colour::{ColourAugmentation, ColourChange};
 
 use ndarray::{Array3, Axis, s};
 use rand_core::Rng;
@@ -68,10 +72,20 @@ impl Crop {
         rng: &mut impl Rng,
     ) -> Result<Self, DataError> {
         let (_, rows, columns) = pair.input.dim();
+        Self::draw_in(&pair.id, (rows, columns), (height, width), rng)
+    }
+
+    /// [`Self::draw`] in a pair of `rows` x `columns` called `id`.
+    pub(crate) fn draw_in(
+        id: &str,
+        (rows, columns): (usize, usize),
+        (height, width): (usize, usize),
+        rng: &mut impl Rng,
+    ) -> Result<Self, DataError> {
         let (Some(down), Some(right)) = (rows.checked_sub(height), columns.checked_sub(width))
         else {
             return Err(DataError::CropTooLarge {
-                id: pair.id.clone(),
+                id: id.to_owned(),
                 size: (columns, rows),
                 crop: (width, height),
             });

@@ -318,6 +318,21 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// Whole pictures of different sizes in one batch.
+    #[error(
+        "pair '{id}' is {}x{} and '{other}' in the same batch {}x{}; use crops, or a batch of 1",
+        size.0, size.1, other_size.0, other_size.1
+    )]
+    UnequalBatch {
+        /// The pair.
+        id: String,
+        /// Its width and height.
+        size: (usize, usize),
+        /// A pair before it in the batch.
+        other: String,
+        /// Width and height of that.
+        other_size: (usize, usize),
+    },
     /// A crop larger than the picture.
     #[error("pair '{id}' is {}x{}, too small for a crop of {}x{}; use a smaller crop", size.0, size.1, crop.0, crop.1)]
     CropTooLarge {

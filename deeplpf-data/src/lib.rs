@@ -31,7 +31,8 @@
 //! | [`split`] | lists of ids, read from text or drawn at random |
 //! | [`protocol`] | FiveK's protocols: lists, rendering, target, size |
 //! | [`verify`] | what is wrong with a paired folder |
-//! | [`augment`] | paired flips and crops |
+//! | [`augment`] | paired flips and crops, exposure, colour |
+//! | [`feed`] | batches of `f32` planes, made ahead of their use, in order |
 //! | [`atomic_file`] | files that are either wholly there or not at all |
 //! | [`synthetic`] | pairs made from photographs by filters of known parameters |
 //! | [`sample`] | a small data set inside the library, with known truth |
@@ -39,6 +40,7 @@
 pub mod atomic_file;
 pub mod augment;
 mod error;
+pub mod feed;
 pub mod find;
 pub mod layout;
 mod natural_order;

@@ -7,6 +7,11 @@ pub(crate) fn coin(rng: &mut impl Rng) -> bool {
     rng.next_u32() >> 31 == 1
 }
 
+/// Uniform on [0, 1), a multiple of 2^-53.
+pub(crate) fn uniform(rng: &mut impl Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
+
 /// A whole number in `0..bound` with equal probabilities; `bound` must not be 0.
 ///
 /// Draws that would favour small numbers are rejected, so the number of draws varies.

@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Tensor};
 use deeplpf_core::random::{Generator, Purpose};
 use deeplpf_data::{
     Pair, PairPaths,
-    augment::{Crop, Flip},
+    feed::{PairView, PlanarBatch, Preparation},
 };
 use ndarray::Array3;
 
-use crate::{DataConfig, Result};
+use crate::Result;
 
 /// Where pairs come from.
 #[derive(Clone, Debug)]
@@ -85,6 +85,22 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Tensors of prepared pictures.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn from_planes(batch: PlanarBatch, dtype: DType, device: &Device) -> Result<Self> {
+        let PlanarBatch { ids, shape, input, target } = batch;
+        let [count, channels, height, width] = shape;
+        let tensor = |values: Vec<f32>| -> Result<Tensor> {
+            let tensor = Tensor::from_vec(values, (count, channels, height, width), &Device::Cpu)?;
+            Ok(tensor.to_dtype(dtype)?.to_device(device)?)
+        };
+        Ok(Self { ids, input: tensor(input)?, target: tensor(target)? })
+    }
+}
+
 /// (3, H, W) to (1, 3, H, W).
 pub(crate) fn image_tensor(image: &Array3<f32>, dtype: DType, device: &Device) -> Result<Tensor> {
     let (channels, height, width) = image.dim();
@@ -100,27 +116,22 @@ pub(crate) fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
     order
 }
 
-/// Loads, crops and flips the pairs of one step.
-pub(crate) fn augmented(
+/// The pictures of optimiser step `step`: cut, mirrored and augmented as the seed says.
+pub(crate) fn prepare(
     source: &PairSource,
     indices: &[usize],
-    config: &DataConfig,
+    preparation: &Preparation,
     seed: u64,
     step: u64,
-) -> Result<Vec<Pair>> {
+) -> Result<PlanarBatch> {
     let mut generator = Generator::new(seed, Purpose::Augmentation, step);
-    indices
-        .iter()
-        .map(|&index| {
-            let mut pair = source.load(index)?;
-            if config.crop > 0 {
-                let crop = Crop::draw(&pair, config.crop, config.crop, &mut generator)?;
-                pair = crop.apply(&pair);
-            }
-            if config.flips {
-                pair = Flip::draw(&mut generator).apply(pair);
-            }
-            Ok(pair)
-        })
-        .collect()
+    let mut batch = PlanarBatch::default();
+    for &index in indices {
+        let mut push = |pair: PairView<'_>| batch.push(&pair, preparation, &mut generator);
+        match source {
+            PairSource::Memory(pairs) => push(PairView::of(&pairs[index]))?,
+            PairSource::Files(paths) => push(PairView::of(&paths[index].load()?))?,
+        }
+    }
+    Ok(batch)
 }

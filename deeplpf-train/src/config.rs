@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use deeplpf_core::{Initialisation, LossConfig, ModelConfig};
+use deeplpf_data::{augment::ColourAugmentation, feed::Preparation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
@@ -78,6 +79,18 @@ pub struct DataConfig {
     /// The release's augmentation: half of the images are, with even odds each, mirrored and
     /// turned upside down.
     pub flips: bool,
+    /// Changes of exposure and colour; off by default, as in the release.
+    pub augment: ColourAugmentation,
+    /// Threads that decode and prepare pictures ahead of their use; 0 for none. Whatever the number,
+    /// the run is the same.
+    pub threads: usize,
+}
+
+impl DataConfig {
+    /// What is done with every pair before a step.
+    pub fn preparation(&self) -> Preparation {
+        Preparation { crop: self.crop, flips: self.flips, colour: self.augment }
+    }
 }
 
 impl Default for DataConfig {
@@ -92,6 +105,10 @@ impl Default for DataConfig {
             batch: 1,
             crop: 0,
             flips: true,
+            augment: ColourAugmentation::default(),
+            // A picture of 512 pixels decodes in some 10 ms; with two threads a step waits for a
+            // pair for about 10 ms at most.
+            threads: 2,
         }
     }
 }
@@ -156,6 +173,12 @@ impl TrainConfig {
         if self.data.crop != 0 && self.data.crop < deeplpf_core::MIN_SIDE {
             return refuse("data.crop must be 0 or at least 32");
         }
+        if let Some(name) = self.data.augment.invalid() {
+            return refuse(&format!(
+                "data.augment.{name} must be at least 0 and at most {}",
+                if name == "saturation" { 1.0 } else { ColourAugmentation::MOST_EV }
+            ));
+        }
         if !(0.0..1.0).contains(&self.data.valid_fraction) {
             return refuse("data.valid_fraction must be at least 0 and below 1");
         }
@@ -174,10 +197,12 @@ impl TrainConfig {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// The first key that differs from `other`, epochs aside.
+    /// The first key that differs from `other`, epochs and threads aside.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         let tables = [self, other].map(|config| {
-            let config = TrainConfig { epochs: 0, run: PathBuf::new(), ..config.clone() };
+            // What decides how fast a run is, not what it computes, may change as well.
+            let data = DataConfig { threads: 0, ..config.data.clone() };
+            let config = TrainConfig { epochs: 0, run: PathBuf::new(), data, ..config.clone() };
             Table::try_from(config).unwrap_or_default()
         });
         first_difference(&tables[0], &tables[1], "")

@@ -1,6 +1,10 @@
 //! A whole run: data, epochs, validation, checkpoints, resume.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use deeplpf_core::{
     Checkpoint, DType, Model,
@@ -8,13 +12,18 @@ use deeplpf_core::{
     random::{Generator, Purpose},
     select_device,
 };
-use deeplpf_data::{Pair, PairPaths, PairedFolder, sample, split::read_ids};
+use deeplpf_data::{
+    Pair, PairPaths, PairedFolder,
+    feed::{PlanarBatch, Prefetch},
+    sample,
+    split::read_ids,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     Adam, Batch, DataConfig, EpochRecord, PairSource, Result, RunFolder, TrainConfig, TrainError,
     Trainer,
-    batch::{augmented, epoch_order},
+    batch::{epoch_order, prepare},
     state::{self, Progress},
     validation::mean_psnr,
 };
@@ -162,7 +171,7 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     };
     folder.create(config, &ids(&data.train), &ids(&data.valid))?;
     folder.truncate_records(progress.epoch)?;
-    let summary = run_epochs(config, &folder, &data, &mut trainer, &mut progress)?;
+    let summary = run_epochs(config, &folder, data, &mut trainer, &mut progress)?;
     Ok(RunSummary { notes, ..summary })
 }
 
@@ -179,11 +188,12 @@ fn new_trainer(config: &TrainConfig) -> Result<Trainer> {
 fn run_epochs(
     config: &TrainConfig,
     folder: &RunFolder,
-    data: &TrainingData,
+    data: TrainingData,
     trainer: &mut Trainer,
     progress: &mut Progress,
 ) -> Result<RunSummary> {
     let batches = data.train.len().div_ceil(config.data.batch) as u64;
+    let mut feed = feed(config, data.train, (progress.epoch, trainer.adam.steps()))?;
     let bar = progress_bar(config.epochs * batches, progress.epoch * batches);
     let mut loss = match progress.epoch {
         0 => f64::NAN,
@@ -191,7 +201,7 @@ fn run_epochs(
     };
     while progress.epoch < config.epochs {
         let started = Instant::now();
-        let mut record = run_epoch(config, data, trainer, progress, &bar)?;
+        let mut record = run_epoch(batches, &mut feed, trainer, progress, &bar)?;
         loss = record.loss;
         progress.epoch += 1;
         progress.step = trainer.adam.steps();
@@ -227,22 +237,50 @@ fn run_epochs(
     })
 }
 
+/// The batches of all epochs from `epoch` on, the first of which is for optimiser step `step`.
+/// They are made ahead of their use; which ones they are depends on seed, epoch and step alone.
+fn feed(
+    config: &TrainConfig,
+    pairs: PairSource,
+    (epoch, step): (u64, u64),
+) -> Result<Prefetch<Result<PlanarBatch>>> {
+    let (seed, batch, preparation) = (config.seed, config.data.batch, config.data.preparation());
+    let batches = pairs.len().div_ceil(batch) as u64;
+    let count = config.epochs.saturating_sub(epoch) * batches;
+    // The order of the epoch that is being fed, so that it is not drawn again for every batch.
+    let drawn = Mutex::new((epoch, Arc::new(epoch_order(seed, epoch, pairs.len()))));
+    let order = move |epoch: u64, count: usize| {
+        let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if drawn.0 != epoch {
+            *drawn = (epoch, Arc::new(epoch_order(seed, epoch, count)));
+        }
+        drawn.1.clone()
+    };
+    Prefetch::new(config.data.threads, move |number| {
+        (number < count).then(|| {
+            let order = order(epoch + number / batches, pairs.len());
+            let first = (number % batches) as usize * batch;
+            let indices = &order[first..order.len().min(first + batch)];
+            prepare(&pairs, indices, &preparation, seed, step + number)
+        })
+    })
+    .map_err(TrainError::io("start threads for", &config.run))
+}
+
 /// One pass over the training pairs; the record still lacks validation and duration.
 fn run_epoch(
-    config: &TrainConfig,
-    data: &TrainingData,
+    batches: u64,
+    feed: &mut Prefetch<Result<PlanarBatch>>,
     trainer: &mut Trainer,
     progress: &Progress,
     bar: &ProgressBar,
 ) -> Result<EpochRecord> {
-    let order = epoch_order(config.seed, progress.epoch, data.train.len());
     let parameters = trainer.model.parameters();
     let (dtype, device) = (parameters.dtype(), parameters.device().clone());
     let (mut loss, mut lab, mut ms_ssim, mut steps) = (0.0, 0.0, 0.0, 0.0);
-    for indices in order.chunks(config.data.batch) {
-        let step = trainer.adam.steps();
-        let pairs = augmented(&data.train, indices, &config.data, config.seed, step)?;
-        let report = trainer.step(&Batch::stack(&pairs, dtype, &device)?, progress.epoch)?;
+    for batch in feed.take(batches as usize) {
+        let batch = Batch::from_planes(batch?, dtype, &device)?;
+        let report = trainer.step(&batch, progress.epoch)?;
         loss += report.loss;
         lab += report.lab;
         ms_ssim += report.ms_ssim;

@@ -26,6 +26,8 @@ mod tiff_file;
 
 use ndarray::Array3;
 
+pub(crate) use colour::{Decoding, Encoding};
+
 pub use decode::{DecodeLimits, decode, decode_bytes, decode_bytes_with, decode_with};
 pub use decoded::Picture;
 pub use encode::{EncodeOptions, JPEG_QUALITY, OutputFormat, encode};

@@ -7,6 +7,7 @@ mod bad_files;
 mod colour;
 mod decode;
 mod encode;
+mod feed;
 mod layout;
 mod metadata;
 mod orientation;
