@@ -30,6 +30,7 @@ pub fn delta_e_76(prediction: ArrayView3<'_, f32>, target: ArrayView3<'_, f32>) 
     DeltaE76.score(&ImagePair::new(prediction, target)?)
 }
 
+#[inline(always)]
 fn distance(x: Lab, y: Lab) -> f64 {
     ((x.l - y.l).powi(2) + (x.a - y.a).powi(2) + (x.b - y.b).powi(2)).sqrt()
 }

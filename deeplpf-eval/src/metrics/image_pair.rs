@@ -49,6 +49,7 @@ impl<'a> ImagePair<'a> {
 }
 
 /// A value as metrics see it: clamped to \[0, 1\].
+#[inline(always)]
 pub(crate) fn displayed(value: f32) -> f64 {
     f64::from(value).clamp(0.0, 1.0)
 }

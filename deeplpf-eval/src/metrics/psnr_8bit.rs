@@ -3,7 +3,7 @@
 use ndarray::ArrayView3;
 
 use super::image_pair::displayed;
-use super::psnr::decibels;
+use super::psnr::{decibels, sum_of_squares};
 use super::{Direction, ImageMetric, ImagePair, Metric};
 use crate::error::Result;
 
@@ -20,11 +20,8 @@ impl ImageMetric for Psnr8Bit {
 
     fn score(&self, pair: &ImagePair<'_>) -> Result<f64> {
         let (prediction, target) = pair.values();
-        let squares = prediction.iter().zip(target).map(|(&p, &t)| {
-            let difference = level(p) - level(t);
-            difference * difference
-        });
-        Ok(decibels(squares.sum::<f64>() / (255.0 * 255.0) / prediction.len() as f64))
+        let sum = sum_of_squares(prediction, target, level);
+        Ok(decibels(sum / (255.0 * 255.0) / prediction.len() as f64))
     }
 }
 
@@ -37,6 +34,7 @@ pub fn psnr_8bit(prediction: ArrayView3<'_, f32>, target: ArrayView3<'_, f32>) -
 }
 
 /// The 8-bit level of a value, 0 to 255.
+#[inline(always)]
 fn level(value: f32) -> f64 {
     // Truncation after adding a half: `round` is a function call on x86-64's baseline.
     f64::from((displayed(value) * 255.0 + 0.5) as u8)
