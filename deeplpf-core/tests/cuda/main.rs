@@ -1,0 +1,6 @@
+//! The CUDA tests: on a GPU where there is one, else on the stand-in driver (`stand_in.rs`).
+//!
+//! A test begins with `if !stand_in::ready() { return }`.
+
+mod driver;
+mod stand_in;
