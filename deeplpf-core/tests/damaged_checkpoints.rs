@@ -117,7 +117,7 @@ fn small_files_do_not_unfold() {
 fn what_is_not_a_state_dict_says_so() {
     refused(b"", "empty");
     refused(b"hello", "neither safetensors nor a PyTorch archive");
-    refused(b"\x80\x02}q\0.", "PyTorch before 1.6");
+    refused(b"\x80\x02}q\0.", "not one of torch.save");
     refused(&program(b"\x80\x02}."), "no state dict");
     refused(&archive(&[("other", b"")]), "no data.pkl");
     let whole = state_dict(0, (3, 1));

@@ -41,7 +41,7 @@ pub struct Checkpoint {
 pub enum Format {
     /// Our own.
     Safetensors,
-    /// PyTorch's zip archive of a pickle and raw storages.
+    /// PyTorch's: a pickle and raw storages, in a zip archive or, before 1.6, one behind the other.
     PyTorch,
 }
 
@@ -63,7 +63,7 @@ impl Checkpoint {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(CoreError::io("read", path))?;
-        if bytes.starts_with(b"PK\x03\x04") {
+        if pytorch::begins(&bytes) {
             let tensors = pytorch::read(path, &bytes)?;
             return Ok(Self {
                 path: path.into(),
@@ -75,7 +75,7 @@ impl Checkpoint {
         }
         if bytes.starts_with(b"\x80\x02") {
             return Err(malformed(
-                "it is a bare pickle (PyTorch before 1.6); save it again with a newer torch.save",
+                "it is a pickle, but not one of torch.save; save it again with torch.save",
             ));
         }
         let safetensors::Contents { config, tensors, metadata } = safetensors::read(path, &bytes)?;

@@ -1,12 +1,14 @@
-//! PyTorch state dicts: a zip archive (stored, not compressed) with `<name>/data.pkl` and one file
-//! `<name>/data/<key>` of little-endian numbers per storage (torch/serialization.py, torch 1.6 and
-//! later).
+//! PyTorch's files of tensors, read without running anything: a pickle that describes tensors,
+//! and their numbers, in a zip archive ([`archive`]) or, before PyTorch 1.6, one behind the other
+//! ([`legacy`]).
 
+mod archive;
+mod legacy;
 mod pickle;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
-    io::{Cursor, Read},
     path::Path,
     rc::Rc,
 };
@@ -15,77 +17,54 @@ use candle_core::{Device, Tensor};
 
 use super::safetensors::require_finite;
 use crate::{CoreError, Result};
-use pickle::{Entry, Value};
+use pickle::{Entry, Storage, Value};
+
+/// Whether the file begins as PyTorch's do.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    archive::begins(bytes) || legacy::begins(bytes)
+}
 
 /// Tensors of a state dict, or of the `state_dict` entry of a training checkpoint.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    let malformed = |reason: String| CoreError::Malformed {
+    if archive::begins(bytes) { archive::read(path, bytes) } else { legacy::read(path, bytes) }
+}
+
+fn malformed(path: &Path, reason: impl std::fmt::Display) -> CoreError {
+    CoreError::Malformed {
         path: path.into(),
         reason: format!("{reason}; save it again with torch.save(model.state_dict(), FILE)"),
-    };
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes))
-        .map_err(|error| malformed(format!("the archive is cut short or damaged ({error})")))?;
-    let mut pickle_name = None;
-    for index in 0..archive.len() {
-        let entry = archive
-            .by_index(index)
-            .map_err(|error| malformed(format!("the archive is damaged ({error})")))?;
-        let name = entry.name().map_err(|error| malformed(error.to_string()))?.into_owned();
-        if name.ends_with("/data.pkl") || name == "data.pkl" {
-            pickle_name = Some(name);
-        }
     }
-    let Some(pickle_name) = pickle_name else {
-        return Err(malformed(
-            "the archive holds no data.pkl, so it is not from torch.save".into(),
-        ));
-    };
-    let folder = pickle_name.trim_end_matches("data.pkl").to_string();
-    let program = read_entry(&mut archive, &pickle_name, bytes.len()).map_err(&malformed)?;
-    let root = pickle::interpret(path, &program)?;
+}
 
-    let entries = state_dict(&root)
-        .ok_or_else(|| malformed("it holds no state dict (a dict of tensors by name)".into()))?;
-    let mut storages: HashMap<Rc<str>, Vec<u8>> = HashMap::new();
+/// The tensors that the pickle's value describes, with the bytes that `storage` finds; `length` is
+/// the file's.
+fn gather<'a>(
+    path: &Path,
+    root: &Value,
+    length: usize,
+    mut storage: impl FnMut(&Storage) -> std::result::Result<Cow<'a, [u8]>, String>,
+) -> Result<BTreeMap<String, Tensor>> {
+    let entries = state_dict(root)
+        .ok_or_else(|| malformed(path, "it holds no state dict (a dict of tensors by name)"))?;
+    let mut storages: HashMap<Rc<str>, Cow<'a, [u8]>> = HashMap::new();
     let mut tensors = BTreeMap::new();
     let mut gathered = 0;
     for (name, entry) in entries {
+        let of_tensor = |reason: String| malformed(path, format!("tensor {name}: {reason}"));
         let key = &entry.storage.key;
         if !storages.contains_key(key) {
-            let file = format!("{folder}data/{key}");
-            let raw = read_entry(&mut archive, &file, bytes.len())
-                .map_err(|reason| malformed(format!("tensor {name}: {reason}")))?;
-            storages.insert(key.clone(), raw);
+            storages.insert(key.clone(), storage(&entry.storage).map_err(of_tensor)?);
         }
-        let tensor = tensor(&entry, &storages[key])
-            .map_err(|reason| malformed(format!("tensor {name}: {reason}")))?;
+        let tensor = tensor(&entry, &storages[key]).map_err(of_tensor)?;
         gathered += tensor.elem_count() * entry.storage.dtype.size_in_bytes();
-        if gathered > 2 * bytes.len() {
+        if gathered > 2 * length {
             // Many tensors over one storage would unfold a small file into a large model.
-            return Err(malformed("its tensors are larger than the file".into()));
+            return Err(malformed(path, "its tensors are larger than the file"));
         }
         require_finite(path, &name, &tensor)?;
         tensors.insert(name, tensor);
     }
     Ok(tensors)
-}
-
-/// A stored file of the archive; it cannot be larger than the archive itself.
-fn read_entry(
-    archive: &mut zip::ZipArchive<Cursor<&[u8]>>,
-    name: &str,
-    limit: usize,
-) -> std::result::Result<Vec<u8>, String> {
-    let entry = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
-    if entry.size() > limit as u64 {
-        return Err(format!("{name} claims {} bytes, more than the file has", entry.size()));
-    }
-    let mut content = Vec::new();
-    entry
-        .take(limit as u64)
-        .read_to_end(&mut content)
-        .map_err(|error| format!("{name} is damaged ({error})"))?;
-    Ok(content)
 }
 
 fn state_dict(root: &Value) -> Option<Vec<(String, Rc<Entry>)>> {

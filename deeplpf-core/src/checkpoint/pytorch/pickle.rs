@@ -28,7 +28,7 @@ pub(super) enum Value {
     Int(i64),
     Text(Rc<str>),
     Tuple(Rc<Tuple>),
-    List,
+    List(Rc<List>),
     Dict(Rc<Dict>),
     Callable(Callable),
     Storage(Rc<Storage>),
@@ -42,12 +42,22 @@ pub(super) enum Callable {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
+    /// The class itself, which PyTorch before 0.4 called.
+    Parameter,
     StorageType(DType),
 }
 
 pub(super) struct Tuple {
     items: Vec<Value>,
     depth: usize,
+}
+
+#[derive(Default)]
+pub(super) struct List {
+    pub items: RefCell<Vec<Value>>,
+    depth: Cell<usize>,
+    /// As [`Dict`]'s.
+    enclosed: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -61,6 +71,8 @@ pub(super) struct Dict {
 pub(super) struct Storage {
     pub dtype: DType,
     pub key: Rc<str>,
+    /// Number of its elements.
+    pub count: u64,
 }
 
 pub(super) struct Entry {
@@ -72,7 +84,31 @@ pub(super) struct Entry {
 
 /// Runs the program of `path` and returns the value it leaves.
 pub(super) fn interpret(path: &Path, program: &[u8]) -> Result<Value> {
-    Machine { path, program, at: 0, stack: Vec::new(), memo: HashMap::new() }.run()
+    Ok(interpret_first(path, program)?.value)
+}
+
+/// What the first of several programs, one after the other, left.
+pub(super) struct Finished {
+    pub value: Value,
+    /// Every storage it described.
+    pub storages: Vec<Rc<Storage>>,
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+/// Runs the program at the beginning of `programs`.
+pub(super) fn interpret_first(path: &Path, programs: &[u8]) -> Result<Finished> {
+    let mut machine = Machine {
+        path,
+        program: programs,
+        at: 0,
+        stack: Vec::new(),
+        memo: HashMap::new(),
+        storages: Vec::new(),
+    };
+    let value = machine.run()?;
+    let Machine { storages, at: length, .. } = machine;
+    Ok(Finished { value, storages, length })
 }
 
 struct Machine<'a> {
@@ -81,6 +117,7 @@ struct Machine<'a> {
     at: usize,
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
+    storages: Vec<Rc<Storage>>,
 }
 
 impl Machine<'_> {
@@ -152,6 +189,10 @@ impl Machine<'_> {
                 dict.enclosed.set(true);
                 dict.depth.get()
             }
+            Value::List(list) => {
+                list.enclosed.set(true);
+                list.depth.get()
+            }
             _ => 0,
         };
         if depth >= MAX_DEPTH {
@@ -213,8 +254,23 @@ impl Machine<'_> {
         Ok(())
     }
 
+    fn append(&mut self, items: Vec<Value>) -> Result<()> {
+        let Some(Value::List(list)) = self.stack.last().cloned() else {
+            return Err(self.malformed("something is appended to what is not a list"));
+        };
+        for item in items {
+            let depth = self.enclose(&item)?;
+            if list.enclosed.get() {
+                return Err(self.malformed("a list changes after it was put into another value"));
+            }
+            list.depth.set(list.depth.get().max(depth));
+            list.items.borrow_mut().push(item);
+        }
+        Ok(())
+    }
+
     /// Interprets the program up to its STOP. Opcodes: CPython's Lib/pickletools.py.
-    fn run(mut self) -> Result<Value> {
+    fn run(&mut self) -> Result<Value> {
         loop {
             match self.byte()? {
                 0x80 => {
@@ -260,7 +316,13 @@ impl Machine<'_> {
                     let text = self.text(length)?;
                     self.push(text)?;
                 }
-                0x8c => {
+                // Python 2 writes bytes where Python 3 writes text.
+                b'T' => {
+                    let length = self.word()? as usize;
+                    let text = self.text(length)?;
+                    self.push(text)?;
+                }
+                0x8c | b'U' => {
                     let length = self.byte()? as usize;
                     let text = self.text(length)?;
                     self.push(text)?;
@@ -308,9 +370,15 @@ impl Machine<'_> {
                     let items = self.stack.split_off(first);
                     self.push_tuple(items)?;
                 }
-                b']' => self.push(Value::List)?,
-                b'a' => drop(self.pop()?),
-                b'e' => drop(self.pop_to_mark()?),
+                b']' => self.push(Value::List(Rc::default()))?,
+                b'a' => {
+                    let item = self.pop()?;
+                    self.append(vec![item])?;
+                }
+                b'e' => {
+                    let items = self.pop_to_mark()?;
+                    self.append(items)?;
+                }
                 b'}' => self.push(Value::Dict(Rc::default()))?,
                 b's' => {
                     let (value, key) = (self.pop()?, self.pop()?);
@@ -342,7 +410,8 @@ impl Machine<'_> {
     fn callable(&self, module: &str, name: &str) -> Result<Value> {
         Ok(Value::Callable(match (module, name) {
             ("collections", "OrderedDict") => Callable::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Callable::RebuildTensor,
+            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Callable::RebuildTensor,
+            ("torch.nn.parameter", "Parameter") => Callable::Parameter,
             ("torch._utils", "_rebuild_parameter") => Callable::RebuildParameter,
             ("torch", "FloatStorage") => Callable::StorageType(DType::F32),
             ("torch", "DoubleStorage") => Callable::StorageType(DType::F64),
@@ -358,13 +427,29 @@ impl Machine<'_> {
         }))
     }
 
-    /// ("storage", type, key, location, count) as torch.save writes it.
-    fn storage(&self, id: Value) -> Result<Value> {
+    /// ("storage", type, key, location, count) as torch.save writes it; before 1.6 followed by None
+    /// or, for a part of another storage, by a tuple.
+    fn storage(&mut self, id: Value) -> Result<Value> {
         if let Value::Tuple(tuple) = &id
-            && let [_, Value::Callable(Callable::StorageType(dtype)), Value::Text(key), ..] =
-                tuple.items.as_slice()
+            && let [
+                _,
+                Value::Callable(Callable::StorageType(dtype)),
+                Value::Text(key),
+                _,
+                Value::Int(count),
+                view @ ..,
+            ] = tuple.items.as_slice()
+            && let Ok(count) = u64::try_from(*count)
         {
-            return Ok(Value::Storage(Rc::new(Storage { dtype: *dtype, key: key.clone() })));
+            if let [Value::Tuple(_), ..] = view {
+                return Err(self.malformed("a storage that is part of another, as before 0.4"));
+            }
+            let storage = Rc::new(Storage { dtype: *dtype, key: key.clone(), count });
+            if self.storages.len() >= MAX_STACK {
+                return Err(self.malformed("it grows without bound"));
+            }
+            self.storages.push(storage.clone());
+            return Ok(Value::Storage(storage));
         }
         Err(self.malformed("a storage it does not describe"))
     }
@@ -374,6 +459,22 @@ impl Machine<'_> {
             return Err(self.malformed("a call of something that is not callable"));
         };
         match (callable, arguments.items.as_slice()) {
+            // Python 2 gives it its items as a list of lists.
+            (Callable::OrderedDict, [Value::List(list)]) => {
+                let dict = Rc::<Dict>::default();
+                dict.depth.set(list.depth.get());
+                // Moved, not copied: many dicts of one list would unfold a small file.
+                for item in list.items.take() {
+                    let Value::List(item) = &item else {
+                        return Err(self.malformed("an OrderedDict of something else than pairs"));
+                    };
+                    let [key, value] = &item.items.borrow()[..] else {
+                        return Err(self.malformed("an OrderedDict of something else than pairs"));
+                    };
+                    dict.items.borrow_mut().push((key.clone(), value.clone()));
+                }
+                Ok(Value::Dict(dict))
+            }
             (Callable::OrderedDict, _) => Ok(Value::Dict(Rc::default())),
             (
                 Callable::RebuildTensor,
@@ -398,7 +499,9 @@ impl Machine<'_> {
                     _ => Err(self.malformed("a tensor with an impossible shape")),
                 }
             }
-            (Callable::RebuildParameter, [tensor @ Value::Tensor(_), ..]) => Ok(tensor.clone()),
+            (Callable::RebuildParameter | Callable::Parameter, [tensor @ Value::Tensor(_), ..]) => {
+                Ok(tensor.clone())
+            }
             _ => Err(self.malformed("a call with unexpected arguments")),
         }
     }
