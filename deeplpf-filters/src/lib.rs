@@ -6,6 +6,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod config;
+pub mod cuda;
 mod elliptical;
 mod error;
 mod fusion;

@@ -5,6 +5,8 @@
 
 mod device;
 mod error;
+mod kernels;
+mod span;
 
 pub use device::{Device, device_count};
 pub use error::CudaError;

@@ -1,0 +1,414 @@
+//! The two ends of the parameter heads: the first convolution's weights, and what follows the last.
+
+use super::*;
+use crate::{cuda::span::Activation, random::Purpose};
+
+pub(super) const SOURCE: module::Source = module::Source {
+    name: "heads.cu",
+    text: include_str!("heads.cu"),
+    kernels: &[
+        "compose_weights_f32",
+        "compose_weights_bf16",
+        "compose_weights_backward_f32",
+        "compose_weights_backward_bf16",
+        "head_outputs_f32",
+        "head_outputs_bf16",
+        "head_outputs_backward_f32",
+        "head_outputs_backward_bf16",
+    ],
+};
+
+/// Heads one launch takes.
+const MOST_HEADS: usize = 4;
+/// Channels a head's last convolution may have.
+const MOST_CHANNELS: usize = 1024;
+/// Channels of an image.
+const IMAGE: usize = 3;
+/// 3x3 patches of the three channels of the U-Net's image, and one for the bias.
+const PATCHES: usize = 9 * IMAGE + 1;
+
+/// The first convolution of a head, as the model stores it and as it is computed: on the resized
+/// patches of the U-Net's image (28 channels) and, for heads that see another image than Y1, that
+/// image (3 more), instead of on the features.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadWeights<T> {
+    /// Its output channels O.
+    pub outputs: usize,
+    /// (O, F, 3, 3): the features first, the image last.
+    pub weight: Span<f32>,
+    /// Gradient of `weight`; needed on the way back only.
+    pub weight_gradient: Option<Span<f32>>,
+    /// Whether the image is another than Y1.
+    pub other_image: bool,
+    /// (O, 28 or 31, 3, 3): written on the way there; on the way back its gradient, read.
+    pub composed: Span<T>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawHeadWeights {
+    weight: u64,
+    weight_gradient: u64,
+    composed: u64,
+    outputs: u32,
+    other_image: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ComposeWeights {
+    heads: [RawHeadWeights; MOST_HEADS],
+    final_weight: u64,
+    final_bias: u64,
+    final_weight_gradient: u64,
+    final_bias_gradient: u64,
+    features: u32,
+    head_count: u32,
+}
+
+// SAFETY: numbers, addresses and such structures, as `ComposeWeights` in heads.cu.
+unsafe impl Argument for ComposeWeights {}
+
+/// Dropout before the heads' linear layers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropout {
+    /// Of being zeroed.
+    pub probability: f64,
+    /// Of the run.
+    pub seed: u64,
+    /// Where the number of the step is read.
+    pub state: Span<StepState>,
+}
+
+/// A linear layer at the end of a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear {
+    /// (outputs, C).
+    pub weight: Span<f32>,
+    /// (outputs).
+    pub bias: Span<f32>,
+    /// Numbers it yields.
+    pub outputs: usize,
+    /// Where they lie in an image's raw parameters.
+    pub first: usize,
+}
+
+/// What follows a head's last convolution: bias, LeakyReLU, global mean, dropout, linear layers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadOutput<T> {
+    /// The convolution's raw output (N, C, h, w), no border, C at most 1024.
+    pub values: Planes<T>,
+    /// Its bias.
+    pub bias: Span<f32>,
+    /// N x C numbers after mean and dropout: written on the way there, read on the way back.
+    pub pooled: Span<f32>,
+    /// Which dropout mask: 0 cubic, 1 graduated, 2 elliptical, 3 colour.
+    pub stream: u64,
+    /// The filters' numbers.
+    pub linear: Linear,
+    /// The gates' numbers.
+    pub gates: Option<Linear>,
+}
+
+/// Where the gradients of a [`HeadOutput`] go; all are overwritten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadOutputGradient<T> {
+    /// Of the convolution's raw output; may be the same memory.
+    pub values: Planes<T>,
+    /// Of its bias.
+    pub bias: Span<f32>,
+    /// Of the linear layer's weight and bias.
+    pub linear: [Span<f32>; 2],
+    /// Of the gates' layer.
+    pub gates: Option<[Span<f32>; 2]>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawLinear {
+    weight: u64,
+    bias: u64,
+    weight_gradient: u64,
+    bias_gradient: u64,
+    outputs: u32,
+    first: u32,
+}
+
+impl RawLinear {
+    const NONE: Self =
+        Self { weight: 0, bias: 0, weight_gradient: 0, bias_gradient: 0, outputs: 0, first: 0 };
+
+    fn new(
+        layer: &Linear,
+        gradient: Option<[Span<f32>; 2]>,
+        channels: usize,
+        raw_len: usize,
+    ) -> Result<Self, CudaError> {
+        enough("weight of a linear layer", layer.weight, layer.outputs * channels)?;
+        enough("bias of a linear layer", layer.bias, layer.outputs)?;
+        require(
+            layer.first + layer.outputs <= raw_len,
+            "outputs of a head",
+            || format!("{} from number {} on", layer.outputs, layer.first),
+            || format!("some of {raw_len}"),
+        )?;
+        if let Some([weight, bias]) = gradient {
+            enough("gradient of a linear layer", weight, layer.outputs * channels)?;
+            enough("gradient of a linear layer", bias, layer.outputs)?;
+        }
+        let [weight_gradient, bias_gradient] =
+            gradient.map_or([0; 2], |gradient| gradient.map(Span::address));
+        Ok(Self {
+            weight: layer.weight.address(),
+            bias: layer.bias.address(),
+            weight_gradient,
+            bias_gradient,
+            outputs: layer.outputs as u32,
+            first: layer.first as u32,
+        })
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawHead {
+    values: RawPlanes,
+    values_gradient: RawPlanes,
+    linear: RawLinear,
+    gates: RawLinear,
+    bias: u64,
+    bias_gradient: u64,
+    pooled: u64,
+    stream: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct HeadOutputs {
+    heads: [RawHead; MOST_HEADS],
+    raw: u64,
+    state: u64,
+    seed: u64,
+    purpose: u64,
+    probability: f64,
+    raw_len: u32,
+    slope: f32,
+}
+
+// SAFETY: as above.
+unsafe impl Argument for HeadOutputs {}
+
+/// That there are some heads and not too many.
+fn some_heads(count: usize) -> Result<(), CudaError> {
+    require(
+        (1..=MOST_HEADS).contains(&count),
+        "heads of one launch",
+        || count.to_string(),
+        || format!("1 to {MOST_HEADS}"),
+    )
+}
+
+impl Kernels {
+    /// The composed weights of heads' first convolutions: for patch d, the sum over the features c of
+    /// weight[o, c, i, j] rows[c, d], where rows (F, 28) is the final convolution's weight (F, 3, 3, 3)
+    /// with its bias as the last column, Y1's rows first; the weights of another image unchanged.
+    pub fn compose_weights<T: Activation>(
+        &self,
+        stream: &CudaStream,
+        features: usize,
+        final_layer: [Span<f32>; 2],
+        heads: &[HeadWeights<T>],
+    ) -> Result<(), CudaError> {
+        let argument = compose_argument(features, final_layer, None, heads)?;
+        let most = heads.iter().map(|head| head.outputs).max().unwrap_or(0);
+        let kernel = T::kernel(["compose_weights_f32", "compose_weights_bf16"]);
+        let grid = [blocks(most * (PATCHES + IMAGE) * 9, 256), heads.len() as u32, 1];
+        self.heads.launch(stream, kernel, grid, [256, 1], argument)
+    }
+
+    /// The way back of [`Self::compose_weights`]: every head's `weight_gradient` is overwritten; of
+    /// the final convolution's gradients (weight, bias), the first three outputs' (those of Y1) are
+    /// added to, the others' overwritten.
+    pub fn compose_weights_backward<T: Activation>(
+        &self,
+        stream: &CudaStream,
+        features: usize,
+        final_layer: [Span<f32>; 2],
+        final_gradient: [Span<f32>; 2],
+        heads: &[HeadWeights<T>],
+    ) -> Result<(), CudaError> {
+        let argument = compose_argument(features, final_layer, Some(final_gradient), heads)?;
+        let most = heads.iter().map(|head| head.outputs).max().unwrap_or(0);
+        let kernel = T::kernel(["compose_weights_backward_f32", "compose_weights_backward_bf16"]);
+        // One block for each feature's row, the others for the weights.
+        let weights = blocks(most * features * 9, 256) * heads.len() as u32;
+        self.heads.launch(stream, kernel, [features as u32 + weights, 1, 1], [256, 1], argument)
+    }
+
+    /// Raw parameters of all images, (N, `raw_len`), from the last convolutions of `heads`; what no
+    /// head writes stays. Without `dropout` for evaluation. The masks are those of the CPU for the
+    /// same seed and step.
+    pub fn head_outputs<T: Activation>(
+        &self,
+        stream: &CudaStream,
+        heads: &[HeadOutput<T>],
+        dropout: Option<Dropout>,
+        raw: Span<f32>,
+        raw_len: usize,
+    ) -> Result<(), CudaError> {
+        let raw_heads = heads.iter().map(|head| raw_head(head, None, raw_len));
+        let (argument, batch) = outputs_argument(heads, raw_heads, dropout, raw, raw_len)?;
+        let kernel = T::kernel(["head_outputs_f32", "head_outputs_bf16"]);
+        let grid = [batch as u32, heads.len() as u32, 1];
+        self.heads.launch(stream, kernel, grid, [256, 1], argument)
+    }
+
+    /// The way back of [`Self::head_outputs`] from `raw_gradient` (N, `raw_len`), with the dropout of
+    /// the same step.
+    pub fn head_outputs_backward<T: Activation>(
+        &self,
+        stream: &CudaStream,
+        heads: &[(HeadOutput<T>, HeadOutputGradient<T>)],
+        dropout: Option<Dropout>,
+        raw_gradient: Span<f32>,
+        raw_len: usize,
+    ) -> Result<(), CudaError> {
+        let outputs: Vec<HeadOutput<T>> = heads.iter().map(|(head, _)| *head).collect();
+        let raw_heads =
+            heads.iter().map(|(head, gradient)| raw_head(head, Some(gradient), raw_len));
+        let (argument, _) = outputs_argument(&outputs, raw_heads, dropout, raw_gradient, raw_len)?;
+        let most = outputs.iter().map(|head| head.values.channels).max().unwrap_or(0);
+        let kernel = T::kernel(["head_outputs_backward_f32", "head_outputs_backward_bf16"]);
+        self.heads.launch(stream, kernel, [most as u32, heads.len() as u32, 1], [128, 1], argument)
+    }
+}
+
+fn compose_argument<T>(
+    features: usize,
+    [final_weight, final_bias]: [Span<f32>; 2],
+    gradient: Option<[Span<f32>; 2]>,
+    heads: &[HeadWeights<T>],
+) -> Result<ComposeWeights, CudaError> {
+    some_heads(heads.len())?;
+    require(
+        features > IMAGE,
+        "features",
+        || features.to_string(),
+        || format!("more than {IMAGE}"),
+    )?;
+    for [weight, bias] in [Some([final_weight, final_bias]), gradient].into_iter().flatten() {
+        enough("final convolution", weight, features * (PATCHES - 1))?;
+        enough("final convolution", bias, features)?;
+    }
+    let none =
+        RawHeadWeights { weight: 0, weight_gradient: 0, composed: 0, outputs: 0, other_image: 0 };
+    let mut raw = [none; MOST_HEADS];
+    for (raw, head) in raw.iter_mut().zip(heads) {
+        let inputs = PATCHES + if head.other_image { IMAGE } else { 0 };
+        enough("weights of a head", head.weight, head.outputs * features * 9)?;
+        enough("composed weights", head.composed, head.outputs * inputs * 9)?;
+        if let Some(gradient) = head.weight_gradient {
+            enough("gradient of a head's weights", gradient, head.outputs * features * 9)?;
+        }
+        require(
+            gradient.is_none() || head.weight_gradient.is_some(),
+            "gradient of a head's weights",
+            || "none".into(),
+            || "memory for it".into(),
+        )?;
+        *raw = RawHeadWeights {
+            weight: head.weight.address(),
+            weight_gradient: head.weight_gradient.map_or(0, Span::address),
+            composed: head.composed.address(),
+            outputs: head.outputs as u32,
+            other_image: head.other_image.into(),
+        };
+    }
+    let [weight_gradient, bias_gradient] = gradient.map_or([0; 2], |g| g.map(Span::address));
+    Ok(ComposeWeights {
+        heads: raw,
+        final_weight: final_weight.address(),
+        final_bias: final_bias.address(),
+        final_weight_gradient: weight_gradient,
+        final_bias_gradient: bias_gradient,
+        features: features as u32,
+        head_count: heads.len() as u32,
+    })
+}
+
+fn raw_head<T>(
+    head: &HeadOutput<T>,
+    gradient: Option<&HeadOutputGradient<T>>,
+    raw_len: usize,
+) -> Result<RawHead, CudaError> {
+    let values = head.values;
+    let channels = values.channels;
+    require(
+        values.border == 0 && channels <= MOST_CHANNELS,
+        "last convolution of a head",
+        || format!("{channels} channels with a border of {}", values.border),
+        || format!("at most {MOST_CHANNELS} channels without border"),
+    )?;
+    enough("bias", head.bias, channels)?;
+    enough("pooled features", head.pooled, values.batch * channels)?;
+    if let Some(gradient) = gradient {
+        same_shape("gradient of a head", gradient.values.shape(), values.shape())?;
+        same_shape("border", [gradient.values.border, 0, 0, 0], [0; 4])?;
+        enough("gradient of a bias", gradient.bias, channels)?;
+    }
+    let gates_gradient = gradient.and_then(|gradient| gradient.gates);
+    require(
+        gradient.is_none() || gates_gradient.is_some() == head.gates.is_some(),
+        "gradient of the gates",
+        || format!("{}", gates_gradient.is_some()),
+        || format!("{}", head.gates.is_some()),
+    )?;
+    Ok(RawHead {
+        values: values.into(),
+        values_gradient: gradient.map_or(RawPlanes::NONE, |g| g.values.into()),
+        linear: RawLinear::new(&head.linear, gradient.map(|g| g.linear), channels, raw_len)?,
+        gates: match &head.gates {
+            Some(gates) => RawLinear::new(gates, gates_gradient, channels, raw_len)?,
+            None => RawLinear::NONE,
+        },
+        bias: head.bias.address(),
+        bias_gradient: gradient.map_or(0, |g| g.bias.address()),
+        pooled: head.pooled.address(),
+        stream: head.stream,
+    })
+}
+
+fn outputs_argument<T>(
+    heads: &[HeadOutput<T>],
+    raw_heads: impl Iterator<Item = Result<RawHead, CudaError>>,
+    dropout: Option<Dropout>,
+    raw: Span<f32>,
+    raw_len: usize,
+) -> Result<(HeadOutputs, usize), CudaError> {
+    some_heads(heads.len())?;
+    let collected = raw_heads.collect::<Result<Vec<_>, _>>()?;
+    let mut all = [collected[0]; MOST_HEADS];
+    all[..collected.len()].copy_from_slice(&collected);
+    let batch = heads[0].values.batch;
+    require(
+        heads.iter().all(|head| head.values.batch == batch),
+        "batch of the heads",
+        || "several".into(),
+        || format!("{batch}"),
+    )?;
+    enough("raw parameters", raw, batch * raw_len)?;
+    if let Some(dropout) = &dropout {
+        enough("state of the step", dropout.state, 1)?;
+    }
+    let argument = HeadOutputs {
+        heads: all,
+        raw: raw.address(),
+        state: dropout.map_or(0, |dropout| dropout.state.address()),
+        seed: dropout.map_or(0, |dropout| dropout.seed),
+        purpose: Purpose::Dropout as u64,
+        probability: dropout.map_or(0.0, |dropout| dropout.probability),
+        raw_len: raw_len as u32,
+        slope: layers::Slope::Leaky.number(),
+    };
+    Ok((argument, batch))
+}
