@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use deeplpf_core::LossConfig;
-use deeplpf_train::{Adam, AdamConfig, Batch, Trainer};
+use deeplpf_train::{AdamConfig, Batch, Trainer};
 
 use crate::inference::read_model;
 use crate::machine;
@@ -27,12 +27,7 @@ pub fn batch(size: Size) -> anyhow::Result<Batch> {
 /// # Errors
 /// Unusable weights.
 pub fn trainer(weights: &Path) -> anyhow::Result<Trainer> {
-    Ok(Trainer {
-        model: read_model(weights)?,
-        adam: Adam::new(AdamConfig::default()),
-        loss: LossConfig::default(),
-        seed: 1,
-    })
+    Ok(Trainer::new(read_model(weights)?, AdamConfig::default(), LossConfig::default(), 1))
 }
 
 /// `Trainer::step`, batch 1, dropout as in the weights' configuration (the release's 0.5).

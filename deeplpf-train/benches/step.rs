@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use deeplpf_core::{Initialisation, LossConfig, Mode, Model, ModelConfig};
-use deeplpf_train::{Adam, AdamConfig, Batch, Trainer};
+use deeplpf_train::{AdamConfig, Batch, Trainer};
 
 /// The program's allocator: the system's returns the pages of every freed tensor.
 #[global_allocator]
@@ -30,12 +30,8 @@ fn benches(criterion: &mut Criterion) {
             input: image(height, width, 0.0),
             target: image(height, width, 0.3),
         };
-        let mut trainer = Trainer {
-            model: model.clone(),
-            adam: Adam::new(AdamConfig::default()),
-            loss: LossConfig::default(),
-            seed: 1,
-        };
+        let mut trainer =
+            Trainer::new(model.clone(), AdamConfig::default(), LossConfig::default(), 1);
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             group.bench_function(BenchmarkId::new("forward", threads), |bencher| {

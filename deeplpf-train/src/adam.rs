@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 
 /// Numbers updated per task: enough to be worth a task.
-const CHUNK: usize = 1 << 14;
+pub(crate) const CHUNK: usize = 1 << 14;
 
 /// The release's settings by default.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,11 +31,27 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
+    /// Most that the L2 norm of the whole gradient may be; a larger one is scaled down to it.
+    /// 0: no limit, as in the release.
+    pub clip_norm: f64,
+    /// Times the learning rate for the backbone; 0 freezes it, to fit the heads alone to a few
+    /// pictures.
+    pub backbone_rate: f64,
+    /// Times the learning rate for the heads; 0 freezes them.
+    pub heads_rate: f64,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { learning_rate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        Self {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            clip_norm: 0.0,
+            backbone_rate: 1.0,
+            heads_rate: 1.0,
+        }
     }
 }
 
@@ -78,21 +94,29 @@ impl Adam {
         &self.moments
     }
 
-    /// One step on all parameters that have a gradient.
+    /// One step on all parameters that have a gradient, with `share` of the learning rate (see
+    /// [`crate::ScheduleConfig::share`]). Parameters of a group whose rate is 0 are left alone.
     ///
     /// # Errors
     /// A tensor operation that fails.
-    pub fn step(&mut self, parameters: &Parameters, gradients: &GradStore) -> Result<()> {
+    pub fn step(
+        &mut self,
+        parameters: &Parameters,
+        gradients: &GradStore,
+        share: f64,
+    ) -> Result<()> {
+        let scale = self.clipping(parameters, gradients)?;
         self.steps += 1;
-        let AdamConfig { learning_rate, beta1, beta2, epsilon } = self.config;
+        let AdamConfig { learning_rate, beta1, beta2, epsilon, .. } = self.config;
         let power = self.steps.min(i32::MAX as u64) as i32;
-        let update = Update {
-            step_size: learning_rate / (1.0 - beta1.powi(power)),
+        let update = |rate: f64| Update {
+            step_size: rate * share * learning_rate / (1.0 - beta1.powi(power)),
             second_scale: (1.0 - beta2.powi(power)).sqrt(),
             epsilon,
         };
         for (name, parameter) in parameters.iter() {
-            let Some(gradient) = gradients.get(parameter) else { continue };
+            let rate = self.config.rate(name);
+            let Some(gradient) = gradients.get(parameter).filter(|_| rate > 0.0) else { continue };
             let gradient = gradient.contiguous()?;
             if !self.moments.contains_key(name) {
                 // Two separate allocations: both are written in place.
@@ -100,12 +124,52 @@ impl Adam {
                 self.moments.insert(name.into(), Moments { first, second });
             }
             let moments = &self.moments[name];
-            moments.first.inplace_op2(&gradient, &Decay { rate: beta1, square: false })?;
-            moments.second.inplace_op2(&gradient, &Decay { rate: beta2, square: true })?;
-            parameter.as_tensor().inplace_op3(&moments.first, &moments.second, &update)?;
+            moments.first.inplace_op2(&gradient, &Decay { rate: beta1, scale, square: false })?;
+            moments.second.inplace_op2(&gradient, &Decay { rate: beta2, scale, square: true })?;
+            parameter.as_tensor().inplace_op3(&moments.first, &moments.second, &update(rate))?;
         }
         Ok(())
     }
+
+    /// What the gradient is multiplied with so that its norm is at most `clip_norm`.
+    fn clipping(&self, parameters: &Parameters, gradients: &GradStore) -> Result<f64> {
+        let most = self.config.clip_norm;
+        if most == 0.0 {
+            return Ok(1.0);
+        }
+        let mut sum = 0.0;
+        for (name, parameter) in parameters.iter() {
+            if self.config.rate(name) > 0.0
+                && let Some(gradient) = gradients.get(parameter)
+            {
+                sum += sum_of_squares(gradient)?;
+            }
+        }
+        let norm = sum.sqrt();
+        Ok(if norm > most { most / norm } else { 1.0 })
+    }
+}
+
+impl AdamConfig {
+    /// Times the learning rate for the parameter `name`.
+    fn rate(&self, name: &str) -> f64 {
+        if name.starts_with("backbonenet.") { self.backbone_rate } else { self.heads_rate }
+    }
+}
+
+/// In double precision and in one order, whatever the number of threads.
+fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    fn sum<T: Element>(values: &[T]) -> f64 {
+        let chunk = |chunk: &[T]| chunk.iter().map(|v| v.wide() * v.wide()).sum::<f64>();
+        values.par_chunks(CHUNK).map(chunk).collect::<Vec<_>>().into_iter().sum()
+    }
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    Ok(match &*storage {
+        Storage::Cpu(storage @ CpuStorage::F64(_)) => sum::<f64>(values(storage, layout)?),
+        Storage::Cpu(storage) => sum::<f32>(values(storage, layout)?),
+        _ => return Err(candle_core::Error::Msg("the optimiser runs on the CPU".into()).into()),
+    })
 }
 
 /// The first entry of `tensor` that is not a finite number.
@@ -123,7 +187,7 @@ pub(crate) fn first_not_finite(tensor: &Tensor) -> Result<Option<f64>> {
     })
 }
 
-fn values<'a, T: Element>(
+pub(crate) fn values<'a, T: Element>(
     storage: &'a CpuStorage,
     layout: &Layout,
 ) -> candle_core::Result<&'a [T]> {
@@ -133,7 +197,7 @@ fn values<'a, T: Element>(
     }
 }
 
-fn values_mut<'a, T: Element>(
+pub(crate) fn values_mut<'a, T: Element>(
     storage: &'a mut CpuStorage,
     layout: &Layout,
 ) -> candle_core::Result<&'a mut [T]> {
@@ -143,19 +207,21 @@ fn values_mut<'a, T: Element>(
     }
 }
 
-/// moment <- rate moment + (1 - rate) g, or g^2.
+/// moment <- rate moment + (1 - rate) scale g, or (scale g)^2.
 struct Decay {
     rate: f64,
+    scale: f64,
     square: bool,
 }
 
 impl Decay {
     fn run<T: Element>(&self, moment: &mut [T], gradient: &[T]) {
         let (keep, take) = (T::of(self.rate), T::of(1.0 - self.rate));
-        let square = self.square;
+        let (scale, square) = (T::of(self.scale), self.square);
         moment.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(
             |(moment, gradient)| {
                 for (m, &g) in moment.iter_mut().zip(gradient) {
+                    let g = scale * g;
                     let g = if square { g * g } else { g };
                     *m = keep * *m + take * g;
                 }
@@ -248,7 +314,7 @@ mod tests {
         let ones = Tensor::ones(before.len(), DType::F64, &Device::Cpu).unwrap();
         let loss = (bias.as_tensor() * (ones * -2.0).unwrap()).unwrap().sum_all().unwrap();
         let mut adam = Adam::new(AdamConfig::default());
-        adam.step(model.parameters(), &loss.backward().unwrap()).unwrap();
+        adam.step(model.parameters(), &loss.backward().unwrap(), 1.0).unwrap();
         let after = bias.to_vec1::<f64>().unwrap();
         for (before, after) in before.iter().zip(&after) {
             assert!((after - before - 1e-4).abs() < 1e-11, "{before} {after}");

@@ -116,7 +116,7 @@ pub(crate) fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
     order
 }
 
-/// The pictures of optimiser step `step`: cut, mirrored and augmented as the seed says.
+/// The pictures of batch `step` of the whole run: cut, mirrored and augmented as the seed says.
 pub(crate) fn prepare(
     source: &PairSource,
     indices: &[usize],

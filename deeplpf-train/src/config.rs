@@ -8,7 +8,7 @@ use deeplpf_data::{augment::ColourAugmentation, feed::Preparation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::{AdamConfig, Result, TrainError};
+use crate::{AdamConfig, Result, ScheduleConfig, TrainError};
 
 /// Everything that decides a run. The defaults are the release's training on the sample set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,11 @@ pub struct TrainConfig {
     pub weights: PathBuf,
     /// Validation PSNR every so many epochs, and after the last.
     pub validate_every: u64,
+    /// Validations in a row without a better PSNR after which the run ends; 0: never.
+    pub patience: u64,
+    /// Decay of the moving average of the weights, e.g. 0.999; validation and checkpoints are then
+    /// the average's. 0: no average, as in the release.
+    pub average: f64,
     /// The photographs.
     pub data: DataConfig,
     /// The network.
@@ -36,6 +41,31 @@ pub struct TrainConfig {
     pub loss: LossConfig,
     /// The optimiser.
     pub adam: AdamConfig,
+    /// The learning rate over the run.
+    pub schedule: ScheduleConfig,
+    /// What happens to steps that go wrong.
+    pub guard: GuardConfig,
+}
+
+/// What happens to steps whose loss or gradient is not a finite number, or whose loss is too large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardConfig {
+    /// `stop` the run with the step, its photographs and the value; or `skip` the step and count it.
+    pub on_failure: OnFailure,
+    /// A loss above this is a failure; 0: no limit.
+    pub max_loss: f64,
+}
+
+/// See [`GuardConfig`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The run ends; its last state is kept.
+    #[default]
+    Stop,
+    /// The step changes nothing; the epoch's record says how many there were.
+    Skip,
 }
 
 impl Default for TrainConfig {
@@ -48,10 +78,14 @@ impl Default for TrainConfig {
             initialisation: Initialisation::Release,
             weights: PathBuf::new(),
             validate_every: 1,
+            patience: 0,
+            average: 0.0,
             data: DataConfig::default(),
             model: ModelConfig::default(),
             loss: LossConfig::default(),
             adam: AdamConfig::default(),
+            schedule: ScheduleConfig::default(),
+            guard: GuardConfig::default(),
         }
     }
 }
@@ -149,6 +183,26 @@ impl TrainConfig {
         if !(epsilon.is_finite() && epsilon > 0.0) {
             return refuse("adam.epsilon must be a positive number");
         }
+        let AdamConfig { clip_norm, backbone_rate, heads_rate, .. } = self.adam;
+        if [clip_norm, backbone_rate, heads_rate].iter().any(|v| !(v.is_finite() && *v >= 0.0)) {
+            return refuse(
+                "adam.clip_norm, adam.backbone_rate and adam.heads_rate must not be negative",
+            );
+        }
+        if backbone_rate == 0.0 && heads_rate == 0.0 {
+            return refuse(
+                "adam.backbone_rate and adam.heads_rate are both 0: nothing would train",
+            );
+        }
+        if !(0.0..=1.0).contains(&self.schedule.floor) {
+            return refuse("schedule.floor must be between 0 and 1");
+        }
+        if !(0.0..1.0).contains(&self.average) {
+            return refuse("average must be at least 0 (none) and below 1, e.g. 0.999");
+        }
+        if !(self.guard.max_loss.is_finite() && self.guard.max_loss >= 0.0) {
+            return refuse("guard.max_loss must be 0 (no limit) or a positive number");
+        }
         let LossConfig { lab, ms_ssim } = self.loss;
         if !(lab >= 0.0 && ms_ssim >= 0.0 && lab + ms_ssim > 0.0 && (lab + ms_ssim).is_finite()) {
             return refuse("loss.lab and loss.ms_ssim must not be negative, and not both 0");
@@ -197,12 +251,14 @@ impl TrainConfig {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// The first key that differs from `other`, epochs and threads aside.
+    /// The first key that differs from `other`; threads aside, and epochs where the schedule lets
+    /// them.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         let tables = [self, other].map(|config| {
             // What decides how fast a run is, not what it computes, may change as well.
             let data = DataConfig { threads: 0, ..config.data.clone() };
-            let config = TrainConfig { epochs: 0, run: PathBuf::new(), data, ..config.clone() };
+            let epochs = if config.schedule.needs_length() { config.epochs } else { 0 };
+            let config = TrainConfig { epochs, run: PathBuf::new(), data, ..config.clone() };
             Table::try_from(config).unwrap_or_default()
         });
         first_difference(&tables[0], &tables[1], "")

@@ -60,6 +60,30 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
+    /// A loss above the limit of the configuration.
+    #[error(
+        "step {step} (epoch {epoch}, {ids}): the loss is {loss}, above guard.max_loss = {limit}; no weight was changed by it, and a state saved before is kept. Lower adam.learning_rate, set adam.clip_norm, or look at that photograph"
+    )]
+    Exploding {
+        /// Optimiser step, from 0.
+        step: u64,
+        /// Epoch, from 1.
+        epoch: u64,
+        /// The pairs of the batch.
+        ids: String,
+        /// The loss.
+        loss: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// Every step of an epoch was skipped.
+    #[error("epoch {epoch}: every step was skipped, the last because: {reason}")]
+    AllSkipped {
+        /// Epoch, from 1.
+        epoch: u64,
+        /// The last step's error.
+        reason: String,
+    },
     /// Nothing to train on.
     #[error("no training pairs: {0}")]
     NoPairs(String),

@@ -17,21 +17,25 @@
 #![deny(missing_docs)]
 
 mod adam;
+mod average;
 mod batch;
 pub mod config;
 mod error;
 mod run;
 mod run_folder;
+mod schedule;
 mod state;
 mod trainer;
 mod validation;
 
 pub use adam::{Adam, AdamConfig};
+pub use average::Average;
 pub use batch::{Batch, PairSource};
-pub use config::{DataConfig, TrainConfig};
+pub use config::{DataConfig, GuardConfig, OnFailure, TrainConfig};
 pub use error::TrainError;
 pub use run::{RunSummary, TrainingData, train};
 pub use run_folder::{EpochRecord, RunFolder};
+pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use trainer::{StepReport, Trainer};
 pub use validation::{mean_psnr, psnr};
 

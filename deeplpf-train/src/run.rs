@@ -21,9 +21,10 @@ use deeplpf_data::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    Adam, Batch, DataConfig, EpochRecord, PairSource, Result, RunFolder, TrainConfig, TrainError,
-    Trainer,
+    Average, Batch, DataConfig, EpochRecord, PairSource, Result, RunFolder, TrainConfig,
+    TrainError, Trainer,
     batch::{epoch_order, prepare},
+    config::OnFailure,
     state::{self, Progress},
     validation::mean_psnr,
 };
@@ -151,8 +152,9 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
             return Err(TrainError::OtherRun { path: config.run.clone(), difference });
         }
     }
-    let mut trainer = new_trainer(config)?;
-    let mut progress = Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0 };
+    let batches = data.train.len().div_ceil(config.data.batch) as u64;
+    let mut trainer = new_trainer(config, config.epochs * batches)?;
+    let mut progress = Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0, stale: 0 };
     let mut notes = Vec::new();
     if resuming {
         let loaded = state::load(&folder, &mut trainer, config.adam)?;
@@ -175,14 +177,26 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     Ok(RunSummary { notes, ..summary })
 }
 
-fn new_trainer(config: &TrainConfig) -> Result<Trainer> {
+fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
     let device = select_device(&config.device)?;
     let model = if config.weights.as_os_str().is_empty() {
         Model::new(&config.model, config.initialisation, config.seed, DType::F32, &device)?
     } else {
         Checkpoint::read(&config.weights)?.model(Some(&config.model), DType::F32, &device)?
     };
-    Ok(Trainer { model, adam: Adam::new(config.adam), loss: config.loss, seed: config.seed })
+    let average =
+        (config.average > 0.0).then(|| Average::new(&model, config.average)).transpose()?;
+    let max_loss = match config.guard.max_loss {
+        0.0 => f64::INFINITY,
+        limit => limit,
+    };
+    Ok(Trainer {
+        schedule: config.schedule,
+        steps,
+        average,
+        max_loss,
+        ..Trainer::new(model, config.adam, config.loss, config.seed)
+    })
 }
 
 fn run_epochs(
@@ -193,36 +207,41 @@ fn run_epochs(
     progress: &mut Progress,
 ) -> Result<RunSummary> {
     let batches = data.train.len().div_ceil(config.data.batch) as u64;
-    let mut feed = feed(config, data.train, (progress.epoch, trainer.adam.steps()))?;
+    let mut feed = feed(config, data.train, progress.epoch)?;
     let bar = progress_bar(config.epochs * batches, progress.epoch * batches);
     let mut loss = match progress.epoch {
         0 => f64::NAN,
         _ => folder.records()?.last().map_or(f64::NAN, |record| record.loss),
     };
-    while progress.epoch < config.epochs {
+    let stale = |progress: &Progress| config.patience > 0 && progress.stale >= config.patience;
+    while progress.epoch < config.epochs && !stale(progress) {
         let started = Instant::now();
-        let mut record = run_epoch(batches, &mut feed, trainer, progress, &bar)?;
+        let mut record =
+            run_epoch(batches, &mut feed, trainer, progress, &bar, config.guard.on_failure)?;
         loss = record.loss;
         progress.epoch += 1;
         progress.step = trainer.adam.steps();
         let last = progress.epoch == config.epochs;
         let due = progress.epoch.is_multiple_of(config.validate_every) || last;
         if due && !data.valid.is_empty() {
-            let psnr = mean_psnr(&trainer.model, &data.valid)?;
+            let psnr = mean_psnr(trainer.best_model(), &data.valid)?;
             record.valid_psnr = Some(psnr);
             if progress.best_psnr.is_none_or(|best| psnr > best) {
                 progress.best_psnr = Some(psnr);
                 progress.best_epoch = progress.epoch;
-                write_safetensors(&trainer.model, &folder.best())?;
+                progress.stale = 0;
+                write_safetensors(trainer.best_model(), &folder.best())?;
+            } else {
+                progress.stale += 1;
             }
         }
         record.seconds = started.elapsed().as_secs_f64();
         folder.append_record(&record)?;
         if due {
-            write_safetensors(&trainer.model, &folder.last())?;
+            write_safetensors(trainer.best_model(), &folder.last())?;
             if data.valid.is_empty() {
                 // Without validation pairs the last weights are the best known.
-                write_safetensors(&trainer.model, &folder.best())?;
+                write_safetensors(trainer.best_model(), &folder.best())?;
             }
             state::save(folder, trainer, progress)?;
         }
@@ -237,12 +256,12 @@ fn run_epochs(
     })
 }
 
-/// The batches of all epochs from `epoch` on, the first of which is for optimiser step `step`.
-/// They are made ahead of their use; which ones they are depends on seed, epoch and step alone.
+/// The batches of all epochs from `epoch` on. They are made ahead of their use; which ones they are
+/// depends on the seed and their number alone, also where steps were skipped.
 fn feed(
     config: &TrainConfig,
     pairs: PairSource,
-    (epoch, step): (u64, u64),
+    epoch: u64,
 ) -> Result<Prefetch<Result<PlanarBatch>>> {
     let (seed, batch, preparation) = (config.seed, config.data.batch, config.data.preparation());
     let batches = pairs.len().div_ceil(batch) as u64;
@@ -261,7 +280,7 @@ fn feed(
             let order = order(epoch + number / batches, pairs.len());
             let first = (number % batches) as usize * batch;
             let indices = &order[first..order.len().min(first + batch)];
-            prepare(&pairs, indices, &preparation, seed, step + number)
+            prepare(&pairs, indices, &preparation, seed, epoch * batches + number)
         })
     })
     .map_err(TrainError::io("start threads for", &config.run))
@@ -274,13 +293,25 @@ fn run_epoch(
     trainer: &mut Trainer,
     progress: &Progress,
     bar: &ProgressBar,
+    on_failure: OnFailure,
 ) -> Result<EpochRecord> {
     let parameters = trainer.model.parameters();
     let (dtype, device) = (parameters.dtype(), parameters.device().clone());
     let (mut loss, mut lab, mut ms_ssim, mut steps) = (0.0, 0.0, 0.0, 0.0);
+    let (mut skipped, mut reason) = (0, String::new());
     for batch in feed.take(batches as usize) {
         let batch = Batch::from_planes(batch?, dtype, &device)?;
-        let report = trainer.step(&batch, progress.epoch)?;
+        let report = match trainer.step(&batch, progress.epoch) {
+            Err(error @ (TrainError::NotFinite { .. } | TrainError::Exploding { .. }))
+                if on_failure == OnFailure::Skip =>
+            {
+                skipped += 1;
+                reason = error.to_string();
+                bar.inc(1);
+                continue;
+            }
+            report => report?,
+        };
         loss += report.loss;
         lab += report.lab;
         ms_ssim += report.ms_ssim;
@@ -291,6 +322,9 @@ fn run_epoch(
         });
         bar.inc(1);
     }
+    if steps == 0.0 {
+        return Err(TrainError::AllSkipped { epoch: progress.epoch + 1, reason });
+    }
     Ok(EpochRecord {
         epoch: progress.epoch + 1,
         step: trainer.adam.steps(),
@@ -298,6 +332,7 @@ fn run_epoch(
         lab: lab / steps,
         ms_ssim: ms_ssim / steps,
         valid_psnr: None,
+        skipped,
         seconds: 0.0,
     })
 }

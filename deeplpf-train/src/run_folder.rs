@@ -26,8 +26,15 @@ pub struct EpochRecord {
     pub ms_ssim: f64,
     /// Validation PSNR in decibels, in epochs that validate.
     pub valid_psnr: Option<f64>,
+    /// Steps that were skipped because they went wrong (see [`crate::config::GuardConfig`]).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// Seconds the epoch took, validation included.
     pub seconds: f64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Paths of a run.

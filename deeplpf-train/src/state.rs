@@ -28,6 +28,9 @@ pub(crate) struct Progress {
     pub best_psnr: Option<f64>,
     /// Its epoch.
     pub best_epoch: u64,
+    /// Validations since then.
+    #[serde(default)]
+    pub stale: u64,
 }
 
 const PROGRESS_KEY: &str = "progress";
@@ -37,6 +40,9 @@ pub(crate) fn save(folder: &RunFolder, trainer: &Trainer, progress: &Progress) -
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for (name, parameter) in trainer.model.parameters().iter() {
         tensors.insert(format!("weight.{name}"), parameter.as_detached_tensor());
+    }
+    for (name, parameter) in trainer.average.iter().flat_map(|a| a.model().parameters().iter()) {
+        tensors.insert(format!("average.{name}"), parameter.as_detached_tensor());
     }
     for (name, moments) in trainer.adam.moments() {
         tensors.insert(format!("first.{name}"), moments.first.clone());
@@ -87,16 +93,21 @@ fn load_file(path: &Path, trainer: &mut Trainer, adam: AdamConfig) -> Result<Pro
     let mut weights = BTreeMap::new();
     let mut firsts = BTreeMap::new();
     let mut seconds = BTreeMap::new();
+    let mut averages = BTreeMap::new();
     for (name, tensor) in checkpoint.tensors {
         let (kind, name) = name.split_once('.').ok_or_else(|| damaged(path, &name))?;
         match kind {
             "weight" => weights.insert(name.to_string(), tensor),
             "first" => firsts.insert(name.to_string(), tensor),
+            "average" => averages.insert(name.to_string(), tensor),
             "second" => seconds.insert(name.to_string(), tensor),
             _ => return Err(damaged(path, format!("unknown tensor {kind}.{name}"))),
         };
     }
     trainer.model.assign(&weights, path)?;
+    if let Some(average) = &trainer.average {
+        average.model().assign(&averages, path)?;
+    }
     let moments = moments(trainer, firsts, seconds, path)?;
     trainer.adam = Adam::restore(adam, progress.step, moments);
     Ok(progress)

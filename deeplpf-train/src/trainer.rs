@@ -3,7 +3,9 @@
 use candle_core::DType;
 use deeplpf_core::{CoreError, LossConfig, Mode, Model, loss};
 
-use crate::{Adam, Batch, Result, TrainError, adam::first_not_finite};
+use crate::{
+    Adam, AdamConfig, Average, Batch, Result, ScheduleConfig, TrainError, adam::first_not_finite,
+};
 
 /// Weight of the mean gate in the loss of a model with gates: the documented penalty that keeps
 /// filters closed unless they help.
@@ -20,6 +22,14 @@ pub struct Trainer {
     pub loss: LossConfig,
     /// Seed of dropout.
     pub seed: u64,
+    /// The learning rate over the run.
+    pub schedule: ScheduleConfig,
+    /// Steps the whole run will take, for the schedules that depend on it.
+    pub steps: u64,
+    /// The moving average of the weights, if there is one.
+    pub average: Option<Average>,
+    /// A loss above this is an error before any parameter is changed; infinite: no limit.
+    pub max_loss: f64,
 }
 
 /// What one step did.
@@ -34,12 +44,32 @@ pub struct StepReport {
 }
 
 impl Trainer {
+    /// No steps taken; a constant learning rate, no average, no limit of the loss.
+    pub fn new(model: Model, adam: AdamConfig, loss: LossConfig, seed: u64) -> Self {
+        Self {
+            model,
+            adam: Adam::new(adam),
+            loss,
+            seed,
+            schedule: ScheduleConfig::default(),
+            steps: 0,
+            average: None,
+            max_loss: f64::INFINITY,
+        }
+    }
+
+    /// The weights to judge and to ship: the average where there is one.
+    pub fn best_model(&self) -> &Model {
+        self.average.as_ref().map_or(&self.model, Average::model)
+    }
+
     /// Forward, loss, backward, Adam. The output is clamped to [0, 1] before the loss, as in the
     /// release.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] before any parameter is changed, if the loss or a gradient is not
-    /// a finite number; `epoch` (from 0) is only reported.
+    /// [`TrainError::NotFinite`] or [`TrainError::Exploding`] before any parameter is changed, if the
+    /// loss or a gradient is not a finite number, or the loss above [`Trainer::max_loss`]; `epoch`
+    /// (from 0) is only reported.
     pub fn step(&mut self, batch: &Batch, epoch: u64) -> Result<StepReport> {
         let step = self.adam.steps();
         let not_finite = |what: String, value: f64| TrainError::NotFinite {
@@ -68,6 +98,15 @@ impl Trainer {
         if !loss.is_finite() {
             return Err(not_finite("loss".into(), loss));
         }
+        if loss > self.max_loss {
+            return Err(TrainError::Exploding {
+                step,
+                epoch: epoch + 1,
+                ids: batch.ids.join(", "),
+                loss,
+                limit: self.max_loss,
+            });
+        }
         let gradients = total.backward()?;
         for (name, parameter) in self.model.parameters().iter() {
             if let Some(gradient) = gradients.get(parameter)
@@ -76,7 +115,11 @@ impl Trainer {
                 return Err(not_finite(format!("gradient of {name}"), value));
             }
         }
-        self.adam.step(self.model.parameters(), &gradients)?;
+        let share = self.schedule.share(step, self.steps);
+        self.adam.step(self.model.parameters(), &gradients, share)?;
+        if let Some(average) = &self.average {
+            average.update(&self.model, self.adam.steps())?;
+        }
         Ok(StepReport { loss, lab: value.lab, ms_ssim: value.ms_ssim })
     }
 }

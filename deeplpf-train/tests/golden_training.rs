@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use candle_core::{DType, Device, Tensor, safetensors::load};
 use deeplpf_core::{Checkpoint, Fixes, Initialisation, LossConfig, Mode, Model, ModelConfig, loss};
-use deeplpf_train::{Adam, AdamConfig, Batch, Trainer};
+use deeplpf_train::{AdamConfig, Batch, Trainer};
 
 fn golden_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("DEEPLPF_GOLDEN").map(PathBuf::from);
@@ -86,12 +86,7 @@ fn compare(dtype: DType, bounds: &Bounds) {
         failures.push(format!("median gradient {median:.2e}"));
     }
 
-    let mut trainer = Trainer {
-        model,
-        adam: Adam::new(AdamConfig::default()),
-        loss: LossConfig::default(),
-        seed: 0,
-    };
+    let mut trainer = Trainer::new(model, AdamConfig::default(), LossConfig::default(), 0);
     let expected = flat(&golden["losses"]);
     let mut worst = 0.0f64;
     for (step, expected) in expected.iter().enumerate() {
@@ -161,8 +156,7 @@ fn golden_training_subset() {
     let model =
         Model::new(&config, Initialisation::Identity, 11, DType::F64, &Device::Cpu).unwrap();
     let adam = AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() };
-    let mut trainer =
-        Trainer { model, adam: Adam::new(adam), loss: LossConfig::default(), seed: 0 };
+    let mut trainer = Trainer::new(model, adam, LossConfig::default(), 0);
     let losses: Vec<f64> =
         (0..6).map(|step| trainer.step(&batches[step % 2], 0).unwrap().loss).collect();
     for (found, expected) in losses.iter().zip(LOSSES) {

@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use deeplpf_core::{Checkpoint, Initialisation, ModelConfig};
 use deeplpf_train::{
-    AdamConfig, DataConfig, RunFolder, TrainConfig, TrainError, TrainingData, train,
+    AdamConfig, DataConfig, GuardConfig, OnFailure, RunFolder, ScheduleConfig, ScheduleKind,
+    TrainConfig, TrainError, TrainingData, train,
 };
 
 /// Ten crops of 48 pixels an epoch on a very narrow model: a fraction of a second.
@@ -257,4 +258,154 @@ fn lists_choose_the_pairs_and_must_not_overlap() {
     let unknown = DataConfig { valid: list("unknown.txt", &["a9999"]), ..base };
     let error = TrainingData::from_config(&unknown, 1).unwrap_err().to_string();
     assert!(error.contains("a9999") && error.contains("unknown.txt"), "{error}");
+}
+
+/// Everything that departs from the release at once.
+fn tuned(run: &Path) -> TrainConfig {
+    let adam = AdamConfig { clip_norm: 0.5, heads_rate: 0.5, ..config(run).adam };
+    TrainConfig {
+        average: 0.9,
+        schedule: ScheduleConfig { kind: ScheduleKind::Cosine, warm_up: 3, floor: 0.1 },
+        adam,
+        ..config(run)
+    }
+}
+
+/// Ends by itself once the state of the second of four epochs is saved, as a kill would.
+fn interrupted(config: &TrainConfig) {
+    let folder = RunFolder::new(&config.run);
+    let kept = config.run.join("kept");
+    train(config, false).unwrap();
+    // The state before the last is that of the third epoch; records beyond it are cut off.
+    fs::rename(folder.previous_state(), &kept).unwrap();
+    fs::remove_file(folder.state()).unwrap();
+    fs::rename(kept, folder.state()).unwrap();
+}
+
+#[test]
+fn schedule_average_and_clipping_resume_to_the_bit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let whole = tuned(&scratch.path().join("whole"));
+    train(&whole, false).unwrap();
+    let split = tuned(&scratch.path().join("split"));
+    interrupted(&split);
+    train(&split, true).unwrap();
+    let [whole_folder, split_folder] = [&whole, &split].map(|c| RunFolder::new(&c.run));
+    assert_eq!(weights(&split_folder), weights(&whole_folder));
+    assert_eq!(fs::read(split_folder.state()).unwrap(), fs::read(whole_folder.state()).unwrap());
+    assert_eq!(records(&split_folder), records(&whole_folder));
+    // What is shipped is the average, not the last step's weights.
+    let state = Checkpoint::read(&whole_folder.state()).unwrap();
+    let shipped = Checkpoint::read(&whole_folder.last()).unwrap();
+    let name = "backbonenet.final_conv.weight";
+    let numbers =
+        |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let last = numbers(&shipped.tensors[name]);
+    assert_eq!(last, numbers(&state.tensors[&format!("average.{name}")]));
+    assert_ne!(last, numbers(&state.tensors[&format!("weight.{name}")]));
+}
+
+/// A cosine ends with the run: its length cannot change on the way.
+#[test]
+fn a_run_under_a_cosine_cannot_be_made_longer() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = TrainConfig { epochs: 2, ..tuned(&scratch.path().join("run")) };
+    train(&config, false).unwrap();
+    let error = train(&TrainConfig { epochs: 3, ..config }, true).unwrap_err().to_string();
+    assert!(error.contains("epochs was 2, now 3"), "{error}");
+}
+
+#[test]
+fn a_frozen_group_keeps_its_weights() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = config(&scratch.path().join("run"));
+    let adam = AdamConfig { backbone_rate: 0.0, ..base.adam };
+    let config = TrainConfig { epochs: 1, adam, ..base };
+    train(&config, false).unwrap();
+    let start = deeplpf_core::Model::new(
+        &config.model,
+        config.initialisation,
+        config.seed,
+        deeplpf_core::DType::F32,
+        &deeplpf_core::Device::Cpu,
+    )
+    .unwrap();
+    let after = Checkpoint::read(&RunFolder::new(&config.run).last()).unwrap();
+    let mut moved = 0;
+    for (name, before) in start.parameters().iter() {
+        let numbers = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let same = numbers(before.as_tensor()) == numbers(&after.tensors[name]);
+        assert!(same || !name.starts_with("backbonenet."), "{name}");
+        moved += usize::from(!same);
+    }
+    assert!(moved > 5, "{moved}");
+}
+
+#[test]
+fn a_loss_that_explodes_stops_the_run_or_is_skipped_and_counted() {
+    let scratch = tempfile::tempdir().unwrap();
+    let guard = |on_failure, max_loss| GuardConfig { on_failure, max_loss };
+    let with = |name: &str, guard| TrainConfig { guard, ..config(&scratch.path().join(name)) };
+    let losses: Vec<f64> = {
+        train(&with("free", guard(OnFailure::Stop, 0.0)), false).unwrap();
+        let records = RunFolder::new(scratch.path().join("free")).records().unwrap();
+        records.iter().map(|record| record.loss).collect()
+    };
+    // Some steps of the first epoch lie above its mean.
+    let error = train(&with("stop", guard(OnFailure::Stop, losses[0])), false).unwrap_err();
+    assert!(matches!(error, TrainError::Exploding { .. }), "{error}");
+    assert!(error.to_string().contains("guard.max_loss"), "{error}");
+    // A limit that some steps of every epoch are below, and some step above.
+    let found = [1.1, 1.2, 1.3, 1.4, 1.5, 1.6].iter().find_map(|times| {
+        let skip = with(&format!("skip{times}"), guard(OnFailure::Skip, times * losses[0]));
+        let summary = train(&skip, false).ok()?;
+        let records = RunFolder::new(&skip.run).records().unwrap();
+        let skipped: u64 = records.iter().map(|record| record.skipped).sum();
+        assert_eq!(summary.steps, 20 - skipped);
+        (skipped > 0).then_some(skipped)
+    });
+    assert!(found.is_some(), "no limit skipped some steps and not all of an epoch");
+    let all = with("all", guard(OnFailure::Skip, 1e-9));
+    let error = train(&all, false).unwrap_err();
+    assert!(matches!(error, TrainError::AllSkipped { epoch: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_run_ends_when_validation_no_longer_improves() {
+    let scratch = tempfile::tempdir().unwrap();
+    // From the identity every step at this rate makes the picture worse.
+    let base = config(&scratch.path().join("run"));
+    let adam = AdamConfig { learning_rate: 0.05, ..base.adam };
+    let config = TrainConfig { epochs: 50, patience: 2, adam, ..base };
+    let summary = train(&config, false).unwrap();
+    let (_, best) = summary.best.unwrap();
+    assert!(summary.epochs < 50, "{summary:?}");
+    assert_eq!(summary.epochs, best + 2, "{summary:?}");
+    // Resuming does not begin again.
+    assert_eq!(train(&config, true).unwrap().epochs, summary.epochs);
+}
+
+#[test]
+fn settings_of_the_optimiser_that_cannot_be() {
+    let base = TrainConfig::default();
+    let adam = |change: fn(&mut AdamConfig)| {
+        let mut config = base.clone();
+        change(&mut config.adam);
+        config
+    };
+    for (config, key) in [
+        (adam(|adam| adam.clip_norm = -1.0), "adam.clip_norm"),
+        (adam(|adam| (adam.backbone_rate, adam.heads_rate) = (0.0, 0.0)), "nothing would train"),
+        (TrainConfig { average: 1.0, ..base.clone() }, "average"),
+        (
+            TrainConfig {
+                schedule: ScheduleConfig { floor: 2.0, ..ScheduleConfig::default() },
+                ..base.clone()
+            },
+            "schedule.floor",
+        ),
+    ] {
+        let error = config.validate("x.toml").unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("x.toml"), "{error}");
+    }
 }

@@ -215,8 +215,7 @@ mod tests {
         for i in 0..=25_500 {
             let value = i as f32 / 25_500.0;
             let v = f64::from(value);
-            let expected =
-                if v > 0.04045 { ((v + 0.055) / 1.055).powf(2.4) } else { v / 12.92 };
+            let expected = if v > 0.04045 { ((v + 0.055) / 1.055).powf(2.4) } else { v / 12.92 };
             assert!((linear(value) - expected).abs() < 1e-11 * expected + 1e-300, "{value}");
         }
         assert_eq!(linear(-0.5), 0.0);
