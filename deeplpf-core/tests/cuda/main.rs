@@ -2,5 +2,6 @@
 //!
 //! A test begins with `if !stand_in::ready() { return }`.
 
+mod cudnn;
 mod driver;
 mod stand_in;
