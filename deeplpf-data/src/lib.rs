@@ -32,6 +32,7 @@
 //! | [`protocol`] | FiveK's protocols: lists, rendering, target, size |
 //! | [`verify`] | what is wrong with a paired folder |
 //! | [`augment`] | paired flips and crops, exposure, colour |
+//! | [`cache`] | decoded pairs in one memory-mapped file |
 //! | [`feed`] | batches of `f32` planes, made ahead of their use, in order |
 //! | [`atomic_file`] | files that are either wholly there or not at all |
 //! | [`synthetic`] | pairs made from photographs by filters of known parameters |
@@ -39,6 +40,7 @@
 
 pub mod atomic_file;
 pub mod augment;
+pub mod cache;
 mod error;
 pub mod feed;
 pub mod find;

@@ -10,7 +10,7 @@ use crate::DataError;
 use crate::find::images_in;
 use crate::layout;
 use crate::natural_order::compare;
-use crate::picture::decode;
+use crate::picture::{DecodeLimits, Picture, Planes};
 
 /// Names of the folder of photographs to be enhanced.
 pub const INPUT_FOLDERS: &[&str] = &["input", "low"];
@@ -50,19 +50,36 @@ impl PairPaths {
     /// pictures differ in size. [`DataError::UnsupportedFeature`] for a DNG, which the layout of
     /// FiveK's archive lists: its raw data is not decoded.
     pub fn load(&self) -> Result<Pair, DataError> {
+        let (input, target) = self.open()?;
+        let pixels = |picture: Picture| Ok::<_, DataError>(picture.into_image()?.pixels);
+        Ok(Pair { id: self.id.clone(), input: pixels(input)?, target: pixels(target)? })
+    }
+
+    /// Decodes both pictures into planes of samples; height and width of both.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_planes(&self) -> Result<((usize, usize), Planes, Planes), DataError> {
+        let (input, target) = self.open()?;
+        let size = (input.height(), input.width());
+        Ok((size, input.into_planes()?, target.into_planes()?))
+    }
+
+    fn open(&self) -> Result<(Picture, Picture), DataError> {
         layout::refuse_raw(&self.input)?;
         layout::refuse_raw(&self.target)?;
-        let input = decode(&self.input)?;
-        let target = decode(&self.target)?;
-        if input.pixels.dim() != target.pixels.dim() {
+        let input = Picture::open(&self.input, &DecodeLimits::default())?;
+        let target = Picture::open(&self.target, &DecodeLimits::default())?;
+        let size = |picture: &Picture| (picture.width(), picture.height());
+        if size(&input) != size(&target) {
             return Err(DataError::SizeMismatch {
                 input: self.input.clone(),
-                input_size: (input.width(), input.height()),
+                input_size: size(&input),
                 target: self.target.clone(),
-                target_size: (target.width(), target.height()),
+                target_size: size(&target),
             });
         }
-        Ok(Pair { id: self.id.clone(), input: input.pixels, target: target.pixels })
+        Ok((input, target))
     }
 }
 

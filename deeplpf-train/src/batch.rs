@@ -1,9 +1,12 @@
 //! Pairs to tensors: order, crops and flips are functions of the seed and a counter.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 use deeplpf_core::random::{Generator, Purpose};
 use deeplpf_data::{
     Pair, PairPaths,
+    cache::PairCache,
     feed::{PairView, PlanarBatch, Preparation},
 };
 use ndarray::Array3;
@@ -17,6 +20,8 @@ pub enum PairSource {
     Memory(Vec<Pair>),
     /// Decoded when they are needed.
     Files(Vec<PairPaths>),
+    /// Decoded already, in a file: pairs of a cache by their numbers.
+    Cached(Arc<PairCache>, Vec<usize>),
 }
 
 impl PairSource {
@@ -25,6 +30,7 @@ impl PairSource {
         match self {
             PairSource::Memory(pairs) => pairs.len(),
             PairSource::Files(paths) => paths.len(),
+            PairSource::Cached(_, numbers) => numbers.len(),
         }
     }
 
@@ -38,6 +44,7 @@ impl PairSource {
         match self {
             PairSource::Memory(pairs) => &pairs[index].id,
             PairSource::Files(paths) => &paths[index].id,
+            PairSource::Cached(cache, numbers) => cache.pair(numbers[index]).id,
         }
     }
 
@@ -49,6 +56,7 @@ impl PairSource {
         Ok(match self {
             PairSource::Memory(pairs) => pairs[index].clone(),
             PairSource::Files(paths) => paths[index].load()?,
+            PairSource::Cached(cache, numbers) => cache.pair(numbers[index]).to_pair(),
         })
     }
 }
@@ -131,6 +139,7 @@ pub(crate) fn prepare(
         match source {
             PairSource::Memory(pairs) => push(PairView::of(&pairs[index]))?,
             PairSource::Files(paths) => push(PairView::of(&paths[index].load()?))?,
+            PairSource::Cached(cache, numbers) => push(cache.pair(numbers[index]))?,
         }
     }
     Ok(batch)

@@ -115,6 +115,10 @@ pub struct DataConfig {
     pub flips: bool,
     /// Changes of exposure and colour; off by default, as in the release.
     pub augment: ColourAugmentation,
+    /// Folder for a file of decoded pairs, so that each picture is decoded once: `auto` for
+    /// `.deeplpf-cache` in the data folder, or, where that cannot be written to, `cache` in the run
+    /// folder; empty for none. Whether there is one, the run is the same.
+    pub cache: String,
     /// Threads that decode and prepare pictures ahead of their use; 0 for none. Whatever the number,
     /// the run is the same.
     pub threads: usize,
@@ -140,6 +144,7 @@ impl Default for DataConfig {
             crop: 0,
             flips: true,
             augment: ColourAugmentation::default(),
+            cache: String::new(),
             // A picture of 512 pixels decodes in some 10 ms; with two threads a step waits for a
             // pair for about 10 ms at most.
             threads: 2,
@@ -216,6 +221,9 @@ impl TrainConfig {
                  (write ./sample for a folder of that name)",
             );
         }
+        if self.data.source == "sample" && !self.data.cache.is_empty() {
+            return refuse("data.cache goes with a folder; the embedded set is in memory");
+        }
         if self.data.batch == 0 {
             return refuse("data.batch must be at least 1");
         }
@@ -251,12 +259,12 @@ impl TrainConfig {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// The first key that differs from `other`; threads aside, and epochs where the schedule lets
-    /// them.
+    /// The first key that differs from `other`, but for threads, cache, and epochs where the
+    /// schedule lets them.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         let tables = [self, other].map(|config| {
             // What decides how fast a run is, not what it computes, may change as well.
-            let data = DataConfig { threads: 0, ..config.data.clone() };
+            let data = DataConfig { threads: 0, cache: String::new(), ..config.data.clone() };
             let epochs = if config.schedule.needs_length() { config.epochs } else { 0 };
             let config = TrainConfig { epochs, run: PathBuf::new(), data, ..config.clone() };
             Table::try_from(config).unwrap_or_default()

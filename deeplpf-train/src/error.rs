@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use deeplpf_core::CoreError;
-use deeplpf_data::DataError;
+use deeplpf_data::{DataError, cache::CacheError};
 
 /// Errors of training.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum TrainError {
     /// The photographs.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The cache of decoded pairs.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A configuration key that does not exist.
     #[error("{path}{}: unknown key `{key}`; did you mean `{nearest}`?", line_suffix(.line))]
     UnknownKey {

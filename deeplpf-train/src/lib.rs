@@ -19,6 +19,7 @@
 mod adam;
 mod average;
 mod batch;
+mod cache;
 pub mod config;
 mod error;
 mod run;

@@ -24,6 +24,7 @@ use crate::{
     Average, Batch, DataConfig, EpochRecord, PairSource, Result, RunFolder, TrainConfig,
     TrainError, Trainer,
     batch::{epoch_order, prepare},
+    cache,
     config::OnFailure,
     state::{self, Progress},
     validation::mean_psnr,
@@ -168,6 +169,14 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
             asked: config.epochs,
         });
     }
+    let data = match cache::folder(config)? {
+        None => data,
+        Some((folder, note)) => {
+            let (data, made) = data.cached(&folder)?;
+            notes.extend(note.into_iter().chain(made));
+            data
+        }
+    };
     let ids = |source: &PairSource| {
         (0..source.len()).map(|index| source.id(index).to_string()).collect::<Vec<_>>()
     };

@@ -260,6 +260,92 @@ fn lists_choose_the_pairs_and_must_not_overlap() {
     assert!(error.contains("a9999") && error.contains("unknown.txt"), "{error}");
 }
 
+/// Pairs as a folder of files.
+fn with_files(base: &TrainConfig, pairs: &Path) -> TrainConfig {
+    deeplpf_data::sample::write_to(pairs).unwrap();
+    let data = DataConfig {
+        source: pairs.display().to_string(),
+        valid: pairs.join("valid.txt"),
+        exclude: pairs.join("test.txt"),
+        ..base.data.clone()
+    };
+    TrainConfig { data, ..base.clone() }
+}
+
+#[test]
+fn cache_and_threads_change_nothing_and_may_change_on_resume() {
+    let scratch = tempfile::tempdir().unwrap();
+    let pairs = scratch.path().join("pairs");
+    let plain = with_files(&config(&scratch.path().join("plain")), &pairs);
+    let with = |name: &str, cache: &str, threads: usize, epochs: u64| {
+        let data = DataConfig { cache: cache.into(), threads, ..plain.data.clone() };
+        TrainConfig { run: scratch.path().join(name), data, epochs, ..plain.clone() }
+    };
+    let expected = {
+        let config = with("plain", "", 0, 4);
+        train(&config, false).unwrap();
+        RunFolder::new(config.run)
+    };
+    let caches = scratch.path().join("caches").display().to_string();
+    for (name, cache, threads) in
+        [("prefetched", "", 3), ("cached", "auto", 0), ("both", caches.as_str(), 2)]
+    {
+        let config = with(name, cache, threads, 4);
+        let summary = train(&config, false).unwrap();
+        let folder = RunFolder::new(config.run);
+        assert_eq!(weights(&folder), weights(&expected), "{name}");
+        assert_eq!(records(&folder), records(&expected), "{name}");
+        assert_eq!(summary.notes.iter().any(|note| note.contains("12 pairs")), !cache.is_empty());
+    }
+    assert!(pairs.join(".deeplpf-cache").is_dir());
+    assert!(!pairs.join("input/.deeplpf-cache").exists());
+
+    // Begun with one, gone on with another, and without.
+    train(&with("resumed", &caches, 2, 1), false).unwrap();
+    let summary = train(&with("resumed", "auto", 0, 2), true).unwrap();
+    assert!(summary.notes.is_empty(), "found, not made: {:?}", summary.notes);
+    train(&with("resumed", "", 1, 4), true).unwrap();
+    let resumed = RunFolder::new(scratch.path().join("resumed"));
+    assert_eq!(weights(&resumed), weights(&expected));
+}
+
+#[test]
+fn a_cache_that_cannot_be_made_stops_the_run_before_the_first_step() {
+    let scratch = tempfile::tempdir().unwrap();
+    let base = with_files(&config(&scratch.path().join("run")), &scratch.path().join("pairs"));
+    let file = scratch.path().join("file");
+    fs::write(&file, b"in the way").unwrap();
+    let data = DataConfig { cache: file.display().to_string(), ..base.data.clone() };
+    let error = train(&TrainConfig { data, ..base.clone() }, false).unwrap_err().to_string();
+    assert!(error.contains("cannot be used") && error.contains("data.cache"), "{error}");
+    // Nothing was trained, so the folder is free.
+    train(&base, false).unwrap();
+}
+
+/// Augmentation is drawn from the seed as well, and it is part of the configuration.
+#[test]
+fn augmentation_is_repeatable_and_makes_another_run() {
+    let scratch = tempfile::tempdir().unwrap();
+    let with = |name: &str, exposure: f64, threads: usize| {
+        let mut config = TrainConfig { epochs: 2, ..config(&scratch.path().join(name)) };
+        config.data.augment.exposure = exposure;
+        config.data.threads = threads;
+        train(&config, false).unwrap();
+        config
+    };
+    let (first, second, without) = (with("a", 0.5, 0), with("b", 0.5, 3), with("c", 0.0, 2));
+    let bits = |config: &TrainConfig| weights(&RunFolder::new(&config.run));
+    assert_eq!(bits(&first), bits(&second));
+    assert_ne!(bits(&first), bits(&without));
+    let mut other = TrainConfig { epochs: 3, ..first };
+    other.data.augment.saturation = 0.5;
+    let error = train(&other, true).unwrap_err().to_string();
+    assert!(error.contains("data.augment.saturation was 0"), "{error}");
+    other.data.augment.saturation = 2.0;
+    let error = train(&other, true).unwrap_err().to_string();
+    assert!(error.contains("data.augment.saturation must be at least 0 and at most 1"), "{error}");
+}
+
 /// Everything that departs from the release at once.
 fn tuned(run: &Path) -> TrainConfig {
     let adam = AdamConfig { clip_norm: 0.5, heads_rate: 0.5, ..config(run).adam };

@@ -20,6 +20,7 @@ mod jpeg;
 mod levels;
 mod npy;
 mod orientation;
+mod planes;
 mod png;
 mod rendering;
 mod tiff_file;
@@ -27,6 +28,8 @@ mod tiff_file;
 use ndarray::Array3;
 
 pub(crate) use colour::{Decoding, Encoding};
+pub(crate) use orientation::turned_upright;
+pub(crate) use planes::Planes;
 
 pub use decode::{DecodeLimits, decode, decode_bytes, decode_bytes_with, decode_with};
 pub use decoded::Picture;

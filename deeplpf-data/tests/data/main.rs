@@ -4,6 +4,7 @@ mod common;
 
 mod augment;
 mod bad_files;
+mod cache;
 mod colour;
 mod decode;
 mod encode;
