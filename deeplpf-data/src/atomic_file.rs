@@ -92,6 +92,16 @@ fn replaceable(path: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
+/// What the names of temporaries begin and end with.
+const PREFIX: &str = ".deeplpf-";
+const SUFFIX: &str = ".partial";
+
+/// Whether a file of the name is a temporary; where nobody is writing, a killed process has left it.
+pub(crate) fn is_partial(name: &std::ffi::OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+}
+
 /// A file that is removed again unless it is renamed.
 struct Temporary {
     file: File,
@@ -107,7 +117,7 @@ impl Temporary {
             _ => Path::new("."),
         };
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".deeplpf-").suffix(".partial");
+        builder.prefix(PREFIX).suffix(SUFFIX);
         // Temporaries are private by default; the finished file should be as readable as any other.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

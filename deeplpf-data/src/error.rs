@@ -309,6 +309,16 @@ pub enum DataError {
         /// How many were asked for test.
         test: usize,
     },
+    /// A preparation that cannot go on.
+    #[error(transparent)]
+    Prepare(#[from] crate::prepare::PrepareError),
+    /// An address of a data set that cannot be used.
+    #[error(transparent)]
+    Address(#[from] crate::address::AddressError),
+    /// A set that lies elsewhere cannot be had.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Remote(#[from] crate::remote::RemoteError),
     /// Filter parameters that do not fit together, or no picture to filter.
     #[error("the filters cannot be applied: {0}")]
     Filters(#[from] deeplpf_filters::Error),

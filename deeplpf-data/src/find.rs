@@ -140,7 +140,7 @@ pub(crate) fn has_picture_extension(path: &Path) -> bool {
     })
 }
 
-fn stem(path: &Path) -> Result<String, DataError> {
+pub(crate) fn stem(path: &Path) -> Result<String, DataError> {
     path.file_stem()
         .and_then(|stem| stem.to_str())
         .map(str::to_owned)

@@ -15,11 +15,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::DataError;
-use crate::find::{Entry, entries_of, has_picture_extension};
+use crate::find::{Entry, has_picture_extension};
 use crate::natural_order::compare;
 use crate::pairs::{self, INPUT_FOLDERS, PairedFolder, TARGET_FOLDERS};
 use crate::picture::SourceFormat;
 use crate::protocol::Expert;
+use crate::tree::{Disk, Tree};
 
 /// A kind of folder tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,21 +73,60 @@ const RAW_PHOTOS: &str = "raw_photos";
 /// [`DataError::Read`], [`DataError::NoInputFolder`], [`DataError::NoTargetFolder`],
 /// [`DataError::AmbiguousFolder`].
 pub fn locate(root: impl AsRef<Path>, target: Option<&str>) -> Result<Location, DataError> {
-    let root = root.as_ref();
-    std::fs::read_dir(root).map_err(|e| DataError::read(root, e))?;
-    let nested = NESTED.iter().map(|name| root.join(name)).filter(|path| path.is_dir());
-    for base in std::iter::once(root.to_path_buf()).chain(nested) {
-        if base.join(RAW_PHOTOS).is_dir() {
-            return archive(base, target);
+    locate_in(&Disk, root.as_ref(), target)
+}
+
+/// [`locate`] in any tree.
+pub(crate) fn locate_in(
+    tree: &dyn Tree,
+    root: &Path,
+    target: Option<&str>,
+) -> Result<Location, DataError> {
+    for base in bases(tree, root)? {
+        if tree.is_folder(&base.join(RAW_PHOTOS)) {
+            return archive(tree, base, target);
         }
-        if below(&base, "input").is_dir() {
-            return lut480(base, target);
+        if tree.is_folder(&below(&base, "input")) {
+            return lut480(tree, base, target);
         }
-        if INPUT_FOLDERS.iter().any(|name| base.join(name).is_dir()) {
-            return paired(base, target);
+        if INPUT_FOLDERS.iter().any(|name| tree.is_folder(&base.join(name))) {
+            return paired(tree, base, target);
         }
     }
     Err(DataError::NoInputFolder { path: root.to_path_buf(), names: INPUT_FOLDERS })
+}
+
+/// The folder of an expert's targets alone; the location has no inputs.
+pub(crate) fn locate_targets(
+    tree: &dyn Tree,
+    root: &Path,
+    expert: Expert,
+) -> Result<Location, DataError> {
+    let mut missing = None;
+    for base in bases(tree, root)? {
+        let of_tree = below(&base, expert.folder());
+        let target = match tree.is_folder(&of_tree) {
+            true => Ok(of_tree),
+            false => choose(tree, &base, Some(expert.folder()), &[]),
+        };
+        match target {
+            Ok(target) => {
+                return Ok(Location { layout: Layout::Paired, root: base, inputs: vec![], target });
+            }
+            Err(error) => missing = missing.or(Some(error)),
+        }
+    }
+    Err(missing.unwrap_or_else(|| DataError::NoTargetFolder {
+        path: root.to_path_buf(),
+        names: vec![expert.folder().to_owned()],
+    }))
+}
+
+/// The folder given, and those in it in which the tree may lie.
+fn bases(tree: &dyn Tree, root: &Path) -> Result<Vec<PathBuf>, DataError> {
+    tree.folders(root)?;
+    let nested = NESTED.iter().map(|name| root.join(name)).filter(|path| tree.is_folder(path));
+    Ok(std::iter::once(root.to_path_buf()).chain(nested).collect())
 }
 
 /// [`locate`], and the pairs that are there.
@@ -105,19 +145,25 @@ pub fn open(
     };
     let folder = PairedFolder::match_ids(
         &location.root,
-        all(location.input_entries()?)?,
-        all(location.target_entries()?)?,
+        all(location.input_entries(&Disk)?)?,
+        all(location.target_entries(&Disk)?)?,
     )?;
     Ok((location, folder))
 }
 
 impl Location {
+    /// Whose the targets are, by the folder's name.
+    pub(crate) fn expert(&self) -> Option<Expert> {
+        let inside = self.target.strip_prefix(&self.root).ok()?;
+        inside.components().next()?.as_os_str().to_str()?.parse().ok()
+    }
+
     /// Everything among the inputs that looks like a picture, with its id.
-    pub(crate) fn input_entries(&self) -> Result<Vec<Entry>, DataError> {
+    pub(crate) fn input_entries(&self, tree: &dyn Tree) -> Result<Vec<Entry>, DataError> {
         let raw = self.layout == Layout::Archive;
         let mut entries = Vec::new();
         for folder in &self.inputs {
-            entries.extend(entries_of(folder, |path| {
+            entries.extend(tree.entries(folder, &|path| {
                 if raw { is_raw(path) } else { has_picture_extension(path) }
             })?);
         }
@@ -125,8 +171,9 @@ impl Location {
     }
 
     /// Everything among the targets that looks like a picture, with its id.
-    pub(crate) fn target_entries(&self) -> Result<Vec<Entry>, DataError> {
-        Ok(entries_of(&self.target, has_picture_extension)?.into_iter().map(with_id).collect())
+    pub(crate) fn target_entries(&self, tree: &dyn Tree) -> Result<Vec<Entry>, DataError> {
+        let entries = tree.entries(&self.target, &has_picture_extension)?;
+        Ok(entries.into_iter().map(with_id).collect())
     }
 }
 
@@ -158,7 +205,7 @@ pub(crate) fn refuse_raw(path: &Path) -> Result<(), DataError> {
     })
 }
 
-fn is_raw(path: &Path) -> bool {
+pub(crate) fn is_raw(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dng"))
 }
 
@@ -166,43 +213,42 @@ fn with_id(entry: Entry) -> Entry {
     entry.map(|(stem, path)| (id_of(&stem).to_owned(), path))
 }
 
-fn paired(root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
-    let input = pairs::input_folder(&root)?;
-    let target = choose(&root, target, TARGET_FOLDERS)?;
+fn paired(tree: &dyn Tree, root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
+    let input = pairs::input_folder(tree, &root)?;
+    let target = choose(tree, &root, target, TARGET_FOLDERS)?;
     Ok(Location { layout: Layout::Paired, inputs: vec![input], target, root })
 }
 
-fn lut480(root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
+fn lut480(tree: &dyn Tree, root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
     let experts = Expert::ALL.map(Expert::folder);
     let present: Vec<&str> =
-        experts.iter().copied().filter(|name| below(&root, name).is_dir()).collect();
+        experts.iter().copied().filter(|name| tree.is_folder(&below(&root, name))).collect();
     if present.is_empty() {
         let names = experts.iter().map(|name| format!("{name}/JPG/480p")).collect();
         return Err(DataError::NoTargetFolder { path: root, names });
     }
-    let expert = choose(&root, target, &present)?;
+    let expert = choose(tree, &root, target, &present)?;
     let pictures: PathBuf = LUT480_PICTURES.iter().collect();
     let inputs = vec![below(&root, "input")];
     Ok(Location { layout: Layout::Lut480, inputs, target: expert.join(pictures), root })
 }
 
-fn archive(root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
+fn archive(tree: &dyn Tree, root: PathBuf, target: Option<&str>) -> Result<Location, DataError> {
     let raw = root.join(RAW_PHOTOS);
-    let failed = |e| DataError::read(&raw, e);
-    let mut inputs = Vec::new();
-    for entry in std::fs::read_dir(&raw).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let photos = entry.path().join("photos");
-        if entry.file_name().as_encoded_bytes().starts_with(b"HQ") && photos.is_dir() {
-            inputs.push(photos);
-        }
-    }
+    let is_batch = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"HQ"))
+    };
+    let inputs: Vec<PathBuf> = tree
+        .folders(&raw)?
+        .into_iter()
+        .filter(is_batch)
+        .map(|path| path.join("photos"))
+        .filter(|path| tree.is_folder(path))
+        .collect();
     if inputs.is_empty() {
         return Err(DataError::NoInputFolder { path: raw, names: &["HQ*/photos"] });
     }
-    // A folder's own order is not the same everywhere.
-    inputs.sort();
-    let target = choose(&root, target, &Expert::ALL.map(Expert::archive_folder))?;
+    let target = choose(tree, &root, target, &Expert::ALL.map(Expert::archive_folder))?;
     Ok(Location { layout: Layout::Archive, inputs, target, root })
 }
 
@@ -211,9 +257,14 @@ fn below(root: &Path, side: &str) -> PathBuf {
 }
 
 /// The target folder of the name, or the only one there is.
-fn choose(root: &Path, target: Option<&str>, known: &[&str]) -> Result<PathBuf, DataError> {
+fn choose(
+    tree: &dyn Tree,
+    root: &Path,
+    target: Option<&str>,
+    known: &[&str],
+) -> Result<PathBuf, DataError> {
     let Some(name) = target else {
-        return pairs::one_of(root, "target", known)?.ok_or_else(|| {
+        return pairs::one_of(tree, root, "target", known)?.ok_or_else(|| {
             let names = known.iter().map(ToString::to_string).collect();
             DataError::NoTargetFolder { path: root.to_path_buf(), names }
         });
@@ -226,7 +277,7 @@ fn choose(root: &Path, target: Option<&str>, known: &[&str]) -> Result<PathBuf, 
     std::iter::once(name.to_owned())
         .chain(other_name)
         .map(|name| root.join(name))
-        .find(|path| path.is_dir())
+        .find(|path| tree.is_folder(path))
         .ok_or_else(|| {
             let names = vec![name.to_owned()];
             DataError::NoTargetFolder { path: root.to_path_buf(), names }

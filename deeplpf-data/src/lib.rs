@@ -30,6 +30,8 @@
 //! | [`find`] | the pictures among files and folders named by a user |
 //! | [`split`] | lists of ids, read from text or drawn at random |
 //! | [`protocol`] | FiveK's protocols: lists, rendering, target, size |
+//! | [`prepare`] | sets that follow a protocol, from originals |
+//! | [`address`] | folders and URLs |
 //! | [`verify`] | what is wrong with a paired folder |
 //! | [`augment`] | paired flips and crops, exposure, colour |
 //! | [`cache`] | decoded pairs in one memory-mapped file |
@@ -38,6 +40,7 @@
 //! | [`synthetic`] | pairs made from photographs by filters of known parameters |
 //! | [`sample`] | a small data set inside the library, with known truth |
 
+pub mod address;
 pub mod atomic_file;
 pub mod augment;
 pub mod cache;
@@ -48,11 +51,15 @@ pub mod layout;
 mod natural_order;
 pub mod pairs;
 pub mod picture;
+pub mod prepare;
 pub mod protocol;
 mod random;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod sample;
 pub mod split;
 pub mod synthetic;
+mod tree;
 pub mod verify;
 
 pub use error::DataError;

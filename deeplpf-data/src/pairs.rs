@@ -11,6 +11,7 @@ use crate::find::images_in;
 use crate::layout;
 use crate::natural_order::compare;
 use crate::picture::{DecodeLimits, Picture, Planes};
+use crate::tree::{Disk, Tree};
 
 /// Names of the folder of photographs to be enhanced.
 pub const INPUT_FOLDERS: &[&str] = &["input", "low"];
@@ -163,8 +164,8 @@ impl PairedFolder {
     /// stem is in both.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, DataError> {
         let root = root.as_ref();
-        let input = input_folder(root)?;
-        let target = one_of(root, "target", TARGET_FOLDERS)?.ok_or_else(|| {
+        let input = input_folder(&Disk, root)?;
+        let target = one_of(&Disk, root, "target", TARGET_FOLDERS)?.ok_or_else(|| {
             let names = TARGET_FOLDERS.iter().map(ToString::to_string).collect();
             DataError::NoTargetFolder { path: root.to_path_buf(), names }
         })?;
@@ -177,7 +178,7 @@ impl PairedFolder {
     /// As [`Self::open`].
     pub fn open_with_target(root: impl AsRef<Path>, target: &str) -> Result<Self, DataError> {
         let root = root.as_ref();
-        let input = input_folder(root)?;
+        let input = input_folder(&Disk, root)?;
         let folder = root.join(target);
         if !folder.is_dir() {
             let names = vec![target.to_owned()];
@@ -244,19 +245,21 @@ impl PairedFolder {
     }
 }
 
-pub(crate) fn input_folder(root: &Path) -> Result<PathBuf, DataError> {
-    one_of(root, "input", INPUT_FOLDERS)?
+pub(crate) fn input_folder(tree: &dyn Tree, root: &Path) -> Result<PathBuf, DataError> {
+    one_of(tree, root, "input", INPUT_FOLDERS)?
         .ok_or_else(|| DataError::NoInputFolder { path: root.to_path_buf(), names: INPUT_FOLDERS })
 }
 
 /// The one folder of these names in `root`, or `None`.
 pub(crate) fn one_of(
+    tree: &dyn Tree,
     root: &Path,
     role: &'static str,
     names: &[&str],
 ) -> Result<Option<PathBuf>, DataError> {
-    std::fs::read_dir(root).map_err(|e| DataError::read(root, e))?;
-    let found: Vec<&str> = names.iter().copied().filter(|name| root.join(name).is_dir()).collect();
+    tree.folders(root)?;
+    let found: Vec<&str> =
+        names.iter().copied().filter(|name| tree.is_folder(&root.join(name))).collect();
     match found[..] {
         [] => Ok(None),
         [name] => Ok(Some(root.join(name))),

@@ -185,17 +185,31 @@ impl Rendering {
     /// [`DataError::NotFinite`], [`DataError::DiskFull`], [`DataError::Write`],
     /// [`DataError::NotRegularFile`], [`DataError::Encode`].
     pub fn write(&self) -> Result<(), DataError> {
-        let path = &self.name;
-        if let Some(NotFinite(channel, row, column, value)) = self.not_finite {
-            let path = path.clone();
-            return Err(DataError::NotFinite { path, channel, row, column, value });
+        self.check_finite()?;
+        write_atomically(&self.name, |writer| self.encode(writer).map_err(|e| self.failed(e)))
+    }
+
+    /// The file that [`Self::write`] would write.
+    ///
+    /// # Errors
+    /// [`DataError::NotFinite`], [`DataError::Encode`].
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, DataError> {
+        self.check_finite()?;
+        let mut file = std::io::Cursor::new(Vec::new());
+        self.encode(&mut file).map_err(|e| self.failed(e))?;
+        Ok(file.into_inner())
+    }
+
+    fn check_finite(&self) -> Result<(), DataError> {
+        let Some(NotFinite(channel, row, column, value)) = self.not_finite else { return Ok(()) };
+        Err(DataError::NotFinite { path: self.name.clone(), channel, row, column, value })
+    }
+
+    fn failed(&self, error: EncodeError) -> DataError {
+        match error {
+            EncodeError::Io(error) => DataError::write(&self.name, error),
+            EncodeError::Refused(reason) => unwritten(&self.name, self.format, &reason),
         }
-        write_atomically(path, |writer| {
-            self.encode(writer).map_err(|error| match error {
-                EncodeError::Io(error) => DataError::write(path, error),
-                EncodeError::Refused(reason) => unwritten(path, self.format, &reason),
-            })
-        })
     }
 
     fn encode(&self, writer: &mut (impl Write + Seek)) -> Result<(), EncodeError> {

@@ -23,7 +23,10 @@ use crate::layout::{self, Layout, Location, fivek_id};
 use crate::natural_order::compare;
 use crate::pairs::PairPaths;
 use crate::protocol::{Expert, Protocol};
+use crate::tree::Disk;
 use pair::{Facts, Side};
+pub(crate) use profile::Space;
+pub(crate) use rendering::{Settings, lightroom};
 pub use report::{Overlap, Problem, ProblemKind, Report};
 
 /// How to judge.
@@ -48,12 +51,12 @@ pub fn verify(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Report, DataError> {
     let location = locate(root.as_ref(), options)?;
-    let expert = expert_of(&location);
+    let expert = location.expert();
     let protocol =
         options.protocol.map(|protocol| expert.map_or(protocol, |e| protocol.with_target(e)));
     let mut problems = Vec::new();
-    let inputs = by_id(location.input_entries(), "input", &mut problems);
-    let targets = by_id(location.target_entries(), "target", &mut problems);
+    let inputs = by_id(location.input_entries(&Disk), "input", &mut problems);
+    let targets = by_id(location.target_entries(&Disk), "target", &mut problems);
     let pairs = match_ids(&inputs, &targets, &mut problems);
     let files: BTreeSet<&str> = inputs.keys().chain(targets.keys()).map(String::as_str).collect();
     if let Some(protocol) = protocol {
@@ -113,12 +116,6 @@ fn locate(root: &Path, options: &Options<'_>) -> Result<Location, DataError> {
         }
         (found, _) => found,
     }
-}
-
-/// Whose the targets are, by the folder's name.
-fn expert_of(location: &Location) -> Option<Expert> {
-    let inside = location.target.strip_prefix(&location.root).ok()?;
-    inside.components().next()?.as_os_str().to_str()?.parse().ok()
 }
 
 /// Files by id. What cannot be used is a problem; so is a folder that cannot be listed.

@@ -12,7 +12,7 @@ const LEVELS: [u8; 6] = [0, 51, 102, 153, 204, 255];
 
 /// What a profile stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Space {
+pub(crate) enum Space {
     /// No profile: taken as sRGB.
     Untagged,
     /// A profile of sRGB.
@@ -22,7 +22,7 @@ pub(super) enum Space {
 }
 
 impl Space {
-    pub(super) fn of(icc: Option<&[u8]>) -> Self {
+    pub(crate) fn of(icc: Option<&[u8]>) -> Self {
         let Some(icc) = icc else { return Self::Untagged };
         let Ok(profile) = ColorProfile::new_from_slice(icc) else {
             return Self::Other("a profile that cannot be read".into());

@@ -56,7 +56,7 @@ pub(super) fn judge(gap: f64, pairs: usize, expected: InputRendering) -> Option<
 }
 
 /// The rendering that the Lightroom settings in a file's XMP stand for; `None` where there are none.
-pub(super) fn lightroom(file: &[u8]) -> Option<Settings> {
+pub(crate) fn lightroom(file: &[u8]) -> Option<Settings> {
     let start = find(file, b"<x:xmpmeta")?;
     let packet = &file[start..];
     let packet = &packet[..find(packet, b"</x:xmpmeta").unwrap_or(packet.len())];
@@ -80,11 +80,11 @@ pub(super) fn lightroom(file: &[u8]) -> Option<Settings> {
 
 /// What Lightroom's settings amount to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// The camera's white balance.
-    pub(super) as_shot: bool,
+    pub(crate) as_shot: bool,
     /// Exposure, shadows, brightness and contrast at zero, and a linear tone curve.
-    pub(super) zeroed: bool,
+    pub(crate) zeroed: bool,
 }
 
 impl Settings {
