@@ -113,8 +113,8 @@ struct Layout {
     similarity_sums: usize,
     /// f32: per image and scale, the weight of its gradient.
     weights: usize,
-    /// f32 planes of all scales, image by image: L of both images, three maps, the own gradient of
-    /// the coarser scales (in place of the first map).
+    /// f32 planes of all scales, image by image: L of both images, three maps; on the way back the
+    /// coarser scales' gradients take the place of their target's L.
     planes: usize,
     /// u8: per image and pixel, the signs of the three Lab differences.
     signs: usize,
