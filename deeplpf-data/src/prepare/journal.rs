@@ -15,7 +15,7 @@ use super::manifest::{Header, ManifestEntry};
 use crate::{DataError, atomic_file};
 
 /// The name of the journal in a prepared folder.
-pub(super) const JOURNAL: &str = ".deeplpf-prepare.jsonl";
+pub(crate) const JOURNAL: &str = ".deeplpf-prepare.jsonl";
 
 /// A finished pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

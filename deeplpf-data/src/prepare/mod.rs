@@ -25,6 +25,7 @@ mod resize;
 mod run;
 
 pub use error::PrepareError;
+pub(crate) use journal::JOURNAL;
 pub(crate) use manifest::sha256;
 pub use manifest::{Header, MANIFEST, Manifest, ManifestEntry, PreparedFile, VERSION};
 pub use plan::{Plan, Request};

@@ -143,11 +143,12 @@ impl fmt::Display for Expert {
 impl FromStr for Expert {
     type Err = ProtocolError;
 
-    /// `C`, `expertC` or `tiff16_c`.
+    /// `C`, `c`, `expertC` or `tiff16_c`.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let named = |expert: &Self| {
-            [expert.folder(), &expert.folder()["expert".len()..], expert.archive_folder()]
-                .contains(&name)
+            let letter = &expert.folder()["expert".len()..];
+            letter.eq_ignore_ascii_case(name)
+                || [expert.folder(), expert.archive_folder()].contains(&name)
         };
         let found = Self::ALL.into_iter().find(named);
         found.ok_or_else(|| ProtocolError::UnknownExpert { name: name.to_owned() })

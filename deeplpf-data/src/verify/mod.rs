@@ -5,6 +5,7 @@
 //! rendering that is not the protocol's, and lists that mix training with test.
 
 mod lists;
+mod manifest;
 mod pair;
 mod profile;
 pub mod registration;
@@ -67,6 +68,7 @@ pub fn verify(
     problems.extend(of_lists.problems);
 
     let mut notes = Vec::new();
+    manifest::judge(&location.root, &files, protocol, &mut problems, &mut notes);
     if location.layout == Layout::Archive {
         let detail = "the inputs are camera raw files (DNG), which are listed and not decoded; \
                       render them to PNG or TIFF and put those into a folder `input`";

@@ -38,6 +38,8 @@ pub enum ProblemKind {
     Unreadable,
     /// Inputs of another rendering than the protocol's, or black ones.
     Brightness,
+    /// A prepared folder that is not as its manifest says, or whose preparation was not finished.
+    Manifest,
 }
 
 impl ProblemKind {
@@ -57,6 +59,7 @@ impl ProblemKind {
             Self::DuplicateId => "duplicate-id",
             Self::Unreadable => "unreadable",
             Self::Brightness => "brightness",
+            Self::Manifest => "manifest",
         }
     }
 }
