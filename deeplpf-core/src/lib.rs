@@ -19,6 +19,7 @@
 #![deny(missing_docs)]
 
 pub mod checkpoint;
+mod compute;
 pub mod config;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -30,20 +31,23 @@ pub mod loss;
 pub mod model;
 pub mod ops;
 mod parameters;
+mod precision;
 pub mod random;
 mod simd;
 
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;
+pub use compute::{Compute, Selection};
 pub use config::{Fix, Fixes, Initialisation, ModelConfig};
 pub use edit::{GivenParameters, MAX_STRENGTH};
 pub use enhance::{
-    EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource, select_device,
+    EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource,
 };
 pub use error::CoreError;
 pub use loss::{LossConfig, LossValue, loss};
 pub use model::{MIN_SIDE, Mode, Model, Prediction};
 pub use parameters::Parameters;
+pub use precision::Precision;
 
 /// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, CoreError>;

@@ -1,0 +1,364 @@
+//! The parameter heads, forward and backward.
+//!
+//! All heads read the 28 patch channels of the U-Net's image, resized, and those that see another image
+//! than Y1 its three channels behind them; the first convolutions run on those with composed weights
+//! (see [`super::super::kernels`]), so the 64 feature maps are never made.
+
+use super::{
+    super::{
+        error::CudaError,
+        kernels::{Dropout, HeadOutput, HeadOutputGradient, HeadWeights, Linear},
+        tape::Tensor,
+    },
+    maps::Maps,
+    recorder::{Kernel, Layer, Number, Recorder, WeightGradient},
+};
+use crate::ModelConfig;
+
+/// Channels of the patches: 3x3 of three channels and one for the bias.
+pub(super) const PATCHES: usize = 28;
+
+/// Which head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Polynomial,
+    Graduated,
+    Elliptical,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Polynomial => "cubic",
+            Kind::Graduated => "graduated",
+            Kind::Elliptical => "elliptical",
+        }
+    }
+
+    /// Stream of its dropout masks, as on the CPU.
+    fn stream(self) -> u64 {
+        self as u64
+    }
+
+    fn sees_other_image(self) -> bool {
+        self != Kind::Polynomial
+    }
+}
+
+/// A head's weights outside its convolutions, as tensors of the tape.
+struct Ends {
+    weight: Tensor,
+    weight_gradient: Tensor,
+    composed: Tensor,
+    composed_gradient: Tensor,
+    bias: Tensor,
+    bias_gradient: Tensor,
+    linear: [Tensor; 2],
+    linear_gradient: [Tensor; 2],
+    pooled: Tensor,
+}
+
+/// A head that was recorded.
+pub(super) struct Head<T> {
+    kind: Kind,
+    name: String,
+    layers: Vec<Layer<T>>,
+    outputs: usize,
+    first: usize,
+    ends: Ends,
+}
+
+/// What all heads share.
+pub(super) struct Input<T> {
+    /// [patches, another image], resized.
+    pub maps: Maps<T>,
+    pub features: usize,
+    pub head_width: usize,
+    /// Numbers of all filters of one image.
+    pub raw_len: usize,
+    /// (N, `raw_len`).
+    pub raw: Tensor,
+    /// Of training.
+    pub dropout: Option<Dropout>,
+}
+
+impl<T> Clone for Input<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Input<T> {}
+
+impl<T: Number> Input<T> {
+    pub fn new(
+        recorder: &mut Recorder,
+        config: &ModelConfig,
+        batch: usize,
+        dropout: Option<Dropout>,
+    ) -> Self {
+        let side = config.head_size;
+        let raw_len = config.stack().raw_len();
+        Self {
+            maps: recorder.maps([batch, PATCHES + 3, side, side], 0),
+            features: config.features,
+            head_width: config.head_width,
+            raw_len,
+            raw: recorder.tape.tensor(batch * raw_len * size_of::<f32>()),
+            dropout: dropout.filter(|dropout| dropout.probability > 0.0),
+        }
+    }
+
+    /// The channels a head of that kind sees.
+    fn seen(&self, kind: Kind) -> Maps<T> {
+        let count = if kind.sees_other_image() { PATCHES + 3 } else { PATCHES };
+        self.maps.channels(0, count)
+    }
+}
+
+/// Weight and bias of the final convolution.
+fn final_layer(recorder: &mut Recorder) -> Result<[Tensor; 2], CudaError> {
+    Ok([
+        recorder.parameter("backbonenet.final_conv.weight")?,
+        recorder.parameter("backbonenet.final_conv.bias")?,
+    ])
+}
+
+/// Records the composition of every head's first weights. `heads`: kind, first number and number of
+/// its outputs.
+pub(super) fn compose_weights<T: Number>(
+    recorder: &mut Recorder,
+    input: &Input<T>,
+    heads: &[(Kind, usize, usize)],
+) -> Result<Vec<Head<T>>, CudaError> {
+    let [final_weight, final_bias] = final_layer(recorder)?;
+    let mut recorded = Vec::new();
+    for &(kind, first, outputs) in heads {
+        let gpu = recorder.gpu();
+        let name = format!("deeplpfnet.{0}_filter.{0}_layer1.conv.weight", kind.name());
+        let bytes = input.head_width * input.seen(kind).channels * 9 * size_of::<T>();
+        let (weight, weight_gradient) = (recorder.parameter(&name)?, recorder.gradient(&name)?);
+        let composed = recorder.tape.tensor(bytes);
+        let composed_gradient = recorder.tape.tensor(bytes);
+        let (features, width) = (input.features, input.head_width);
+        let other_image = kind.sees_other_image();
+        let tensors = [weight, composed, final_weight, final_bias];
+        recorder.tape.push("compose weights", tensors, move |[a, b, c, d]| {
+            let head = HeadWeights {
+                outputs: width,
+                weight: a.span(),
+                weight_gradient: None,
+                other_image,
+                composed: b.span::<T>(),
+            };
+            gpu.kernels.compose_weights(gpu.stream(), features, [c.span(), d.span()], &[head])
+        });
+        let name = format!("deeplpfnet.{}_filter", kind.name());
+        let bias = format!("{name}.{}_layer7.conv.bias", kind.name());
+        let linear = ["weight", "bias"].map(|part| format!("{name}.fc_{}.{part}", kind.name()));
+        let batch = input.maps.batch;
+        let ends = Ends {
+            weight,
+            weight_gradient,
+            composed,
+            composed_gradient,
+            bias: recorder.parameter(&bias)?,
+            bias_gradient: recorder.gradient(&bias)?,
+            linear: [recorder.parameter(&linear[0])?, recorder.parameter(&linear[1])?],
+            linear_gradient: [recorder.gradient(&linear[0])?, recorder.gradient(&linear[1])?],
+            pooled: recorder.tape.tensor(batch * width * size_of::<f32>()),
+        };
+        recorded.push(Head { kind, name, layers: Vec::new(), outputs, first, ends });
+    }
+    Ok(recorded)
+}
+
+impl<T: Number> Head<T> {
+    fn layer_name(&self, layer: usize) -> String {
+        format!("{}.{}_layer{}.conv", self.name, self.kind.name(), 2 * layer + 1)
+    }
+
+    /// Which head.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Records the forward pass: the head's numbers go to their place in the raw parameters.
+    pub fn record(&mut self, recorder: &mut Recorder, input: &Input<T>) -> Result<(), CudaError> {
+        let gpu = recorder.gpu();
+        let kernel = Kernel::strided(input.head_width);
+        let gradient =
+            recorder.training.then_some(WeightGradient::Own(self.ends.composed_gradient));
+        let seen = input.seen(self.kind);
+        let mut layer = recorder.convolve_with(self.ends.composed, gradient, seen, kernel, true)?;
+        for number in 0..3 {
+            let raw = layer.raw;
+            let [batch, channels, height, width] = raw.shape();
+            let pooled = recorder.maps::<T>([batch, channels, height / 2, width / 2], 0);
+            let bias = recorder.parameter(&format!("{}.bias", self.layer_name(number)))?;
+            let gpu = gpu.clone();
+            let tensors = [raw.tensor, bias, pooled.tensor];
+            recorder.tape.push("activate and pool", tensors, move |[a, b, c]| {
+                let (raw, pooled) = (raw.planes(a)?, pooled.planes(c)?);
+                gpu.kernels.activate_pool(gpu.stream(), raw, b.span(), None, pooled)
+            });
+            self.layers.push(layer);
+            layer = recorder.convolve(&self.layer_name(number + 1), pooled, kernel, true)?;
+        }
+        let values = layer.raw;
+        self.layers.push(layer);
+        let Ends { bias, linear: [weight, linear_bias], pooled, .. } = self.ends;
+        let (stream, outputs, first) = (self.kind.stream(), self.outputs, self.first);
+        let (dropout, raw_len) = (input.dropout, input.raw_len);
+        let tensors = [values.tensor, bias, weight, linear_bias, pooled, input.raw];
+        recorder.tape.push("head", tensors, move |[a, b, c, d, e, f]| {
+            let head = HeadOutput {
+                values: values.planes(a)?,
+                bias: b.span(),
+                pooled: e.span(),
+                stream,
+                linear: Linear { weight: c.span(), bias: d.span(), outputs, first },
+                gates: None,
+            };
+            gpu.kernels.head_outputs(gpu.stream(), &[head], dropout, f.span(), raw_len)
+        });
+        Ok(())
+    }
+
+    /// Records the way back from `raw_gradient` (N, raw_len) to the composed weights and, written or
+    /// added, to the input's gradient.
+    pub fn backward(
+        &self,
+        recorder: &mut Recorder,
+        input: &Input<T>,
+        raw_gradient: Tensor,
+        (input_gradient, add): (Maps<T>, bool),
+    ) -> Result<(), CudaError> {
+        let gpu = recorder.gpu();
+        let values = self.layers[3].raw;
+        let mut gradient = recorder.maps::<T>(values.shape(), 0);
+        let Ends {
+            bias,
+            bias_gradient,
+            linear: [weight, linear_bias],
+            linear_gradient: [weight_gradient, linear_bias_gradient],
+            pooled,
+            ..
+        } = self.ends;
+        let (stream, outputs, first) = (self.kind.stream(), self.outputs, self.first);
+        let (dropout, raw_len) = (input.dropout, input.raw_len);
+        let out = gradient;
+        let kept = gpu.clone();
+        recorder.tape.push(
+            "gradient of a head",
+            [
+                values.tensor,
+                bias,
+                weight,
+                linear_bias,
+                pooled,
+                raw_gradient,
+                out.tensor,
+                bias_gradient,
+                weight_gradient,
+                linear_bias_gradient,
+            ],
+            move |[a, b, c, d, e, f, g, h, i, j]| {
+                let head = HeadOutput {
+                    values: values.planes(a)?,
+                    bias: b.span(),
+                    pooled: e.span(),
+                    stream,
+                    linear: Linear { weight: c.span(), bias: d.span(), outputs, first },
+                    gates: None,
+                };
+                let gradient = HeadOutputGradient {
+                    values: out.planes(g)?,
+                    bias: h.span(),
+                    linear: [i.span(), j.span()],
+                    gates: None,
+                };
+                let (kernels, stream) = (&kept.kernels, kept.stream());
+                let heads = [(head, gradient)];
+                kernels.head_outputs_backward(stream, &heads, dropout, f.span(), raw_len)
+            },
+        );
+        for number in (0..3).rev() {
+            let pooled = recorder.backward(&self.layers[number + 1], gradient);
+            let raw = self.layers[number].raw;
+            let name = format!("{}.bias", self.layer_name(number));
+            let (bias, bias_gradient) = (recorder.parameter(&name)?, recorder.gradient(&name)?);
+            let out = recorder.maps::<T>(raw.shape(), 0);
+            let gpu = gpu.clone();
+            let tensors = [raw.tensor, bias, pooled.tensor, out.tensor, bias_gradient];
+            recorder.tape.push("gradient of the pooling", tensors, move |[a, b, c, d, e]| {
+                let (raw, pooled, out) = (raw.planes(a)?, pooled.planes(c)?, out.planes(d)?);
+                let (stream, scratch) = (gpu.stream(), gpu.scratch());
+                gpu.kernels.activate_pool_backward(
+                    stream,
+                    (raw, Some(b.span())),
+                    pooled,
+                    None,
+                    out,
+                    e.span(),
+                    scratch,
+                )
+            });
+            gradient = out;
+        }
+        let first = &self.layers[0];
+        recorder.backward_filter(first, gradient);
+        let seen = input_gradient.channels(0, input.seen(self.kind).channels);
+        recorder.backward_data(first, gradient, seen, add);
+        Ok(())
+    }
+
+    /// The first layer's weights, their gradient and the gradient of the composed ones.
+    fn first_weights(&self) -> [Tensor; 3] {
+        [self.ends.weight, self.ends.weight_gradient, self.ends.composed_gradient]
+    }
+}
+
+/// Records the way back of the composition of all heads, in one launch.
+pub(super) fn compose_weights_backward<T: Number>(
+    recorder: &mut Recorder,
+    input: &Input<T>,
+    heads: &[&Head<T>],
+) -> Result<(), CudaError> {
+    let gpu = recorder.gpu();
+    let [weight, bias] = final_layer(recorder)?;
+    let gradient = [
+        recorder.gradient("backbonenet.final_conv.weight")?,
+        recorder.gradient("backbonenet.final_conv.bias")?,
+    ];
+    let width = input.head_width;
+    let features = input.features;
+    let places: Vec<[Tensor; 3]> = heads.iter().map(|head| head.first_weights()).collect();
+    let others: Vec<bool> = heads.iter().map(|head| head.kind.sees_other_image()).collect();
+    // A fixed number of tensors: heads that are not there repeat the first.
+    let place = |number: usize| places[number.min(places.len() - 1)];
+    let ([a, b, c], [d, e, f], [g, h, i]) = (place(0), place(1), place(2));
+    let tensors = [weight, bias, gradient[0], gradient[1], a, b, c, d, e, f, g, h, i];
+    recorder.tape.push("gradient of the composition", tensors, move |addresses| {
+        let [weight, bias, weight_gradient, bias_gradient, rest @ ..] = addresses;
+        let heads: Vec<HeadWeights<T>> = rest
+            .chunks_exact(3)
+            .zip(&others)
+            .map(|(place, &other_image)| HeadWeights {
+                outputs: width,
+                weight: place[0].span(),
+                weight_gradient: Some(place[1].span()),
+                other_image,
+                composed: place[2].span::<T>(),
+            })
+            .collect();
+        gpu.kernels.compose_weights_backward(
+            gpu.stream(),
+            features,
+            [weight.span(), bias.span()],
+            [weight_gradient.span(), bias_gradient.span()],
+            &heads,
+        )
+    });
+    Ok(())
+}

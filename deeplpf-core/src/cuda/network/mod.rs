@@ -1,0 +1,210 @@
+//! The whole network as operations on a tape.
+
+mod backbone;
+mod heads;
+mod maps;
+mod recorder;
+
+use super::{error::CudaError, kernels::Dropout, tape::Tensor};
+use crate::{Fix, ModelConfig};
+
+pub(super) use backbone::Backbone;
+use heads::{Head, Input, Kind, PATCHES, compose_weights, compose_weights_backward};
+pub(super) use maps::Maps;
+pub(super) use recorder::{Number, Recorder, Shared};
+
+/// Refuses options of a model that only the CPU has.
+pub(super) fn require_supported(config: &ModelConfig) -> Result<(), CudaError> {
+    let refuse = |option: &str| Err(CudaError::Unsupported { option: option.into() });
+    if config.fixes.contains(Fix::Wiring) {
+        return refuse("the fix `wiring`");
+    }
+    if config.gates {
+        return refuse("gates = true");
+    }
+    if config.colour {
+        return refuse("colour = true");
+    }
+    if config.stack().raw_len() == 0 {
+        return refuse("a model without filters");
+    }
+    if config.head_width > 1024 {
+        return refuse(&format!("head_width = {} (more than 1024)", config.head_width));
+    }
+    Ok(())
+}
+
+/// From the backbone's result to Y, forward and backward.
+pub(super) struct Filters<T> {
+    input: Input<T>,
+    polynomial: Vec<Head<T>>,
+    local: Vec<Head<T>>,
+    constants: Tensor,
+    /// Numbers of all filters, (N, raw_len).
+    pub raw: Tensor,
+    /// Y1.
+    image: Maps<f32>,
+    /// The U-Net's image with border.
+    residual: Maps<f32>,
+    /// Y.
+    pub output: Maps<f32>,
+}
+
+impl<T: Number> Filters<T> {
+    /// Records the heads and the filters on the backbone's `residual` and `image`. The result may
+    /// take the place of `image` where nothing goes backward.
+    pub fn record(
+        recorder: &mut Recorder,
+        config: &ModelConfig,
+        (residual, image): (Maps<f32>, Maps<f32>),
+        dropout: Option<Dropout>,
+    ) -> Result<Self, CudaError> {
+        let gpu = recorder.gpu();
+        let stack = config.stack();
+        let input = Input::<T>::new(recorder, config, image.batch, dropout);
+        let patches = input.maps.channels(0, PATCHES);
+        let kept = gpu.clone();
+        recorder.tape.push("patches", [residual.tensor, patches.tensor], move |[a, b]| {
+            let (image, out) = (residual.planes(a)?, patches.planes(b)?);
+            kept.kernels.resized_patches(kept.stream(), image, out)
+        });
+        let wanted: Vec<(Kind, usize, usize)> = [
+            (Kind::Polynomial, stack.polynomial_range()),
+            (Kind::Graduated, stack.graduated_range()),
+            (Kind::Elliptical, stack.elliptical_range()),
+        ]
+        .into_iter()
+        .filter(|(_, range)| !range.is_empty())
+        .map(|(kind, range)| (kind, range.start, range.len()))
+        .collect();
+        let heads = compose_weights(recorder, &input, &wanted)?;
+        let (mut polynomial, mut local): (Vec<_>, Vec<_>) =
+            heads.into_iter().partition(|head| head.kind() == Kind::Polynomial);
+        for head in &mut polynomial {
+            head.record(recorder, &input)?;
+        }
+        let raw = input.raw;
+        if !local.is_empty() {
+            let seen = input.maps.channels(PATCHES, 3);
+            let kept = gpu.clone();
+            let tensors = [raw, image.tensor, seen.tensor];
+            recorder.tape.push("polynomial filter, resized", tensors, move |[a, b, c]| {
+                let (image, out) = (image.planes(b)?, seen.planes(c)?);
+                kept.filters.polynomial_resized(kept.stream(), a.span(), image, out)
+            });
+        }
+        for head in &mut local {
+            head.record(recorder, &input)?;
+        }
+        let batch = image.batch;
+        let constants = recorder.tape.tensor(gpu.filters.constants_len(batch));
+        let kept = gpu.clone();
+        recorder.tape.push("prepare filters", [raw, constants], move |[a, b]| {
+            kept.filters.prepare(kept.stream(), a.span(), batch, b.span())
+        });
+        let output = match recorder.training {
+            true => recorder.maps::<f32>(image.shape(), 0),
+            false => image,
+        };
+        let tensors = [constants, image.tensor, output.tensor];
+        recorder.tape.push("filters", tensors, move |[a, b, c]| {
+            let (image, out) = (image.planes(b)?, output.planes(c)?);
+            gpu.filters.apply(gpu.stream(), a.span(), image, out, None)
+        });
+        Ok(Self { input, polynomial, local, constants, raw, image, residual, output })
+    }
+
+    /// Records the way back from the gradient of Y: returns that of Y1, and that of the U-Net's image
+    /// through the heads. The final convolution's gradient is finished by
+    /// [`Filters::backward_weights`].
+    pub fn backward(
+        &self,
+        recorder: &mut Recorder,
+        output: Maps<f32>,
+    ) -> Result<(Maps<f32>, Maps<f32>), CudaError> {
+        let gpu = recorder.gpu();
+        let shape = self.image.shape();
+        let workspace = recorder.tape.tensor(gpu.filters.workspace_len(shape) * size_of::<f32>());
+        let raw_gradient = recorder.tape.tensor(self.raw.bytes());
+        let (image, gradient) = (self.image, recorder.maps::<f32>(shape, 0));
+        let kept = gpu.clone();
+        recorder.tape.push(
+            "gradient of the filters",
+            [
+                self.raw,
+                self.constants,
+                image.tensor,
+                output.tensor,
+                gradient.tensor,
+                raw_gradient,
+                workspace,
+            ],
+            move |[a, b, c, d, e, f, g]| {
+                let (image, output, gradient) =
+                    (image.planes(c)?, output.planes(d)?, gradient.planes(e)?);
+                let (filters, stream) = (&kept.filters, kept.stream());
+                let (raw, constants) = (a.span(), b.span());
+                let (raw_gradient, workspace) = (f.span(), g.span());
+                filters.vjp(
+                    stream,
+                    raw,
+                    constants,
+                    image,
+                    output,
+                    gradient,
+                    raw_gradient,
+                    workspace,
+                )
+            },
+        );
+        let input_gradient = self.input.maps.like(&mut recorder.tape);
+        let mut add = false;
+        for head in &self.local {
+            head.backward(recorder, &self.input, raw_gradient, (input_gradient, add))?;
+            add = true;
+        }
+        if add {
+            let seen = input_gradient.channels(PATCHES, 3);
+            let workspace =
+                recorder.tape.tensor(gpu.filters.workspace_len(shape) * size_of::<f32>());
+            let kept = gpu.clone();
+            recorder.tape.push(
+                "gradient of the polynomial filter, resized",
+                [self.raw, image.tensor, seen.tensor, gradient.tensor, raw_gradient, workspace],
+                move |[a, b, c, d, e, f]| {
+                    let (image, seen, gradient) =
+                        (image.planes(b)?, seen.planes(c)?, gradient.planes(d)?);
+                    let (filters, stream) = (&kept.filters, kept.stream());
+                    let (raw_gradient, workspace) = (e.span(), f.span());
+                    filters.polynomial_resized_vjp(
+                        stream,
+                        a.span(),
+                        image,
+                        seen,
+                        gradient,
+                        raw_gradient,
+                        workspace,
+                    )
+                },
+            );
+        }
+        for head in &self.polynomial {
+            head.backward(recorder, &self.input, raw_gradient, (input_gradient, add))?;
+        }
+        let residual = recorder.maps::<f32>(self.residual.shape(), 0);
+        let patches = input_gradient.channels(0, PATCHES);
+        let tensors = [patches.tensor, residual.tensor];
+        recorder.tape.push("gradient of the patches", tensors, move |[a, b]| {
+            let (patches, out) = (patches.planes(a)?, residual.planes(b)?);
+            gpu.kernels.resized_patches_backward(gpu.stream(), patches, out, false)
+        });
+        Ok((gradient, residual))
+    }
+
+    /// Records the gradients of the heads' first weights and what they add to the final convolution's,
+    /// after [`Backbone::backward_image`].
+    pub fn backward_weights(&self, recorder: &mut Recorder) -> Result<(), CudaError> {
+        let heads: Vec<&Head<T>> = self.polynomial.iter().chain(&self.local).collect();
+        compose_weights_backward(recorder, &self.input, &heads)
+    }
+}
