@@ -2,6 +2,11 @@
 //!
 //! A test begins with `if !stand_in::ready() { return }`.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod cudnn;
 mod driver;
+mod nvrtc;
 mod stand_in;
+mod network;
+mod training;
