@@ -1,5 +1,7 @@
 //! Where to compute: the CPU, or with feature `cuda` a GPU.
 
+use candle_core::Device;
+
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::{CoreError, Result};
@@ -78,19 +80,37 @@ impl Compute {
 
     #[cfg(feature = "cuda")]
     fn gpu(name: &str, index: usize) -> Result<Self> {
-        cuda::Device::open(index).map(Self::Cuda).map_err(|error| CoreError::Device {
-            given: name.into(),
-            reason: error.to_string(),
-        })
+        cuda::Device::open(index)
+            .map(Self::Cuda)
+            .map_err(|error| CoreError::Device { given: name.into(), reason: error.to_string() })
     }
 
     #[cfg(not(feature = "cuda"))]
     fn gpu(name: &str, _: usize) -> Result<Self> {
         Err(CoreError::Device {
             given: name.into(),
-            reason: "this build runs on the CPU only; build with `--features cuda`, or use --device cpu"
-                .into(),
+            reason:
+                "this build runs on the CPU only; build with `--features cuda`, or use --device cpu"
+                    .into(),
         })
+    }
+}
+
+/// The CPU, for a device's name that allows it: `auto` or `cpu`.
+///
+/// # Errors
+/// Any other name; see [`Compute::select`] for GPUs.
+pub fn select_device(name: &str) -> Result<Device> {
+    match name {
+        "auto" | "cpu" => Ok(Device::Cpu),
+        _ => match Compute::select(name)?.compute {
+            Compute::Cpu => Ok(Device::Cpu),
+            #[cfg(feature = "cuda")]
+            Compute::Cuda(_) => Err(CoreError::Device {
+                given: name.into(),
+                reason: "this works on the CPU only; use --device cpu".into(),
+            }),
+        },
     }
 }
 
@@ -101,7 +121,8 @@ mod tests {
     #[test]
     fn names() {
         assert!(matches!(Compute::select("cpu").unwrap().compute, Compute::Cpu));
-        for (name, part) in [("gpu", "known devices"), ("cuda:x", "cuda:N"), ("cuda:-1", "cuda:N")] {
+        for (name, part) in [("gpu", "known devices"), ("cuda:x", "cuda:N"), ("cuda:-1", "cuda:N")]
+        {
             let error = Compute::select(name).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains(name), "{error}");
         }

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::Device;
 use deeplpf_filters::StackParams;
 use ndarray::{Array3, ArrayView3, s};
 use serde::Serialize;
@@ -187,24 +186,4 @@ fn control_group_memory() -> Option<u64> {
         .find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok())
         .unwrap_or(0);
     Some(most.saturating_sub(used.saturating_sub(cache)))
-}
-
-/// The device called `auto`, `cpu` or `cuda:N`. In this build `auto` is the CPU.
-///
-/// # Errors
-/// An unknown name, or a GPU this build or machine does not have.
-pub fn select_device(name: &str) -> Result<Device> {
-    let refuse =
-        |reason: &str| Err(CoreError::Device { given: name.into(), reason: reason.into() });
-    match name {
-        "auto" | "cpu" => Ok(Device::Cpu),
-        cuda if cuda == "cuda" || cuda.starts_with("cuda:") => {
-            let index = cuda.strip_prefix("cuda:").unwrap_or("0");
-            if index.parse::<usize>().is_err() {
-                return refuse("write cuda:N with N the number of the GPU, from 0");
-            }
-            refuse("this build runs on the CPU only; use --device cpu")
-        }
-        _ => refuse("known devices are auto, cpu and cuda:N"),
-    }
 }

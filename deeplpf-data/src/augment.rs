@@ -76,7 +76,10 @@ impl Crop {
     }
 
     /// [`Self::draw`] in a pair of `rows` x `columns` called `id`.
-    pub(crate) fn draw_in(
+    ///
+    /// # Errors
+    /// As [`Self::draw`].
+    pub fn draw_in(
         id: &str,
         (rows, columns): (usize, usize),
         (height, width): (usize, usize),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use deeplpf_core::{Initialisation, LossConfig, ModelConfig};
+use deeplpf_core::{Initialisation, LossConfig, ModelConfig, Precision};
 use deeplpf_data::{augment::ColourAugmentation, feed::Preparation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
@@ -22,6 +22,9 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Where to compute: `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Numbers of the convolutions on a GPU: `fp32`, `tf32` or `bf16`. Weights, moments, filters and
+    /// loss are in single precision whatever it is; the CPU computes in `fp32`.
+    pub precision: Precision,
     /// How the weights start.
     pub initialisation: Initialisation,
     /// Weights to start from instead (a checkpoint of the same model); empty for none.
@@ -75,6 +78,7 @@ impl Default for TrainConfig {
             seed: 1,
             epochs: 100,
             device: "auto".into(),
+            precision: Precision::Fp32,
             initialisation: Initialisation::Release,
             weights: PathBuf::new(),
             validate_every: 1,

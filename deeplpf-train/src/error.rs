@@ -87,6 +87,12 @@ pub enum TrainError {
         /// The last step's error.
         reason: String,
     },
+    /// A setting that the chosen device does not have.
+    #[error("{reason}")]
+    Device {
+        /// Which setting, why, and what to do.
+        reason: String,
+    },
     /// Nothing to train on.
     #[error("no training pairs: {0}")]
     NoPairs(String),

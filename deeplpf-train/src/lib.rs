@@ -21,7 +21,10 @@ mod average;
 mod batch;
 mod cache;
 pub mod config;
+mod engine;
 mod error;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod run;
 mod run_folder;
 mod schedule;

@@ -7,10 +7,9 @@ use std::{
 };
 
 use deeplpf_core::{
-    Checkpoint, DType, Model,
+    Checkpoint, Compute, DType, Device, Model,
     checkpoint::write_safetensors,
     random::{Generator, Purpose},
-    select_device,
 };
 use deeplpf_data::{
     Pair, PairPaths, PairedFolder,
@@ -26,8 +25,8 @@ use crate::{
     batch::{epoch_order, prepare},
     cache,
     config::OnFailure,
+    engine::Engine,
     state::{self, Progress},
-    validation::mean_psnr,
 };
 
 /// Training and validation pairs.
@@ -129,6 +128,7 @@ impl TrainingData {
 /// See [`TrainError`]; whatever happens, the last saved state stays usable.
 pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     config.validate("configuration")?;
+    let compute = Compute::select(&config.device)?.compute;
     let data = TrainingData::from_config(&config.data, config.seed)?;
     if data.train.is_empty() {
         return Err(TrainError::NoPairs(format!(
@@ -155,7 +155,8 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     }
     let batches = data.train.len().div_ceil(config.data.batch) as u64;
     let mut trainer = new_trainer(config, config.epochs * batches)?;
-    let mut progress = Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0, stale: 0 };
+    let mut progress =
+        Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0, stale: 0, skipped: 0 };
     let mut notes = Vec::new();
     if resuming {
         let loaded = state::load(&folder, &mut trainer, config.adam)?;
@@ -182,12 +183,15 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     };
     folder.create(config, &ids(&data.train), &ids(&data.valid))?;
     folder.truncate_records(progress.epoch)?;
-    let summary = run_epochs(config, &folder, data, &mut trainer, &mut progress)?;
+    let (engine, note) = Engine::start(&compute, config, &trainer, data.train, &progress)?;
+    notes.extend(note);
+    let running = Running { config, folder: &folder, batches, valid: data.valid };
+    let summary = running.run_epochs(engine, &mut trainer, &mut progress)?;
     Ok(RunSummary { notes, ..summary })
 }
 
 fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
-    let device = select_device(&config.device)?;
+    let device = Device::Cpu;
     let model = if config.weights.as_os_str().is_empty() {
         Model::new(&config.model, config.initialisation, config.seed, DType::F32, &device)?
     } else {
@@ -208,66 +212,79 @@ fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
     })
 }
 
-fn run_epochs(
-    config: &TrainConfig,
-    folder: &RunFolder,
-    data: TrainingData,
-    trainer: &mut Trainer,
-    progress: &mut Progress,
-) -> Result<RunSummary> {
-    let batches = data.train.len().div_ceil(config.data.batch) as u64;
-    let mut feed = feed(config, data.train, progress.epoch)?;
-    let bar = progress_bar(config.epochs * batches, progress.epoch * batches);
-    let mut loss = match progress.epoch {
-        0 => f64::NAN,
-        _ => folder.records()?.last().map_or(f64::NAN, |record| record.loss),
-    };
-    let stale = |progress: &Progress| config.patience > 0 && progress.stale >= config.patience;
-    while progress.epoch < config.epochs && !stale(progress) {
-        let started = Instant::now();
-        let mut record =
-            run_epoch(batches, &mut feed, trainer, progress, &bar, config.guard.on_failure)?;
-        loss = record.loss;
-        progress.epoch += 1;
-        progress.step = trainer.adam.steps();
-        let last = progress.epoch == config.epochs;
-        let due = progress.epoch.is_multiple_of(config.validate_every) || last;
-        if due && !data.valid.is_empty() {
-            let psnr = mean_psnr(trainer.best_model(), &data.valid)?;
-            record.valid_psnr = Some(psnr);
-            if progress.best_psnr.is_none_or(|best| psnr > best) {
-                progress.best_psnr = Some(psnr);
-                progress.best_epoch = progress.epoch;
-                progress.stale = 0;
-                write_safetensors(trainer.best_model(), &folder.best())?;
-            } else {
-                progress.stale += 1;
+/// What stays the same through a run's epochs.
+struct Running<'a> {
+    config: &'a TrainConfig,
+    folder: &'a RunFolder,
+    /// Steps of an epoch.
+    batches: u64,
+    valid: PairSource,
+}
+
+impl Running<'_> {
+    fn run_epochs(
+        &self,
+        mut engine: Engine,
+        trainer: &mut Trainer,
+        progress: &mut Progress,
+    ) -> Result<RunSummary> {
+        let Self { config, folder, batches, valid } = self;
+        let batches = *batches;
+        let bar = progress_bar(config.epochs * batches, progress.epoch * batches);
+        let mut loss = match progress.epoch {
+            0 => f64::NAN,
+            _ => folder.records()?.last().map_or(f64::NAN, |record| record.loss),
+        };
+        let stale = |progress: &Progress| config.patience > 0 && progress.stale >= config.patience;
+        while progress.epoch < config.epochs && !stale(progress) {
+            let started = Instant::now();
+            let mut record = engine.run_epoch(config, batches, trainer, progress, &bar)?;
+            loss = record.loss;
+            progress.epoch += 1;
+            progress.step = record.step;
+            progress.skipped += record.skipped;
+            let last = progress.epoch == config.epochs;
+            let due = progress.epoch.is_multiple_of(config.validate_every) || last;
+            if due {
+                engine.store(config, trainer)?;
+            }
+            if due && !valid.is_empty() {
+                let psnr = engine.validate(trainer, valid)?;
+                record.valid_psnr = Some(psnr);
+                if progress.best_psnr.is_none_or(|best| psnr > best) {
+                    progress.best_psnr = Some(psnr);
+                    progress.best_epoch = progress.epoch;
+                    progress.stale = 0;
+                    write_safetensors(trainer.best_model(), &folder.best())?;
+                } else {
+                    progress.stale += 1;
+                }
+            }
+            record.seconds = started.elapsed().as_secs_f64();
+            folder.append_record(&record)?;
+            if due {
+                write_safetensors(trainer.best_model(), &folder.last())?;
+                if valid.is_empty() {
+                    // Without validation pairs the last weights are the best known.
+                    write_safetensors(trainer.best_model(), &folder.best())?;
+                }
+                state::save(folder, trainer, progress)?;
             }
         }
-        record.seconds = started.elapsed().as_secs_f64();
-        folder.append_record(&record)?;
-        if due {
-            write_safetensors(trainer.best_model(), &folder.last())?;
-            if data.valid.is_empty() {
-                // Without validation pairs the last weights are the best known.
-                write_safetensors(trainer.best_model(), &folder.best())?;
-            }
-            state::save(folder, trainer, progress)?;
-        }
+        bar.finish_and_clear();
+        Ok(RunSummary {
+            epochs: progress.epoch,
+            steps: progress.step,
+            loss,
+            best: progress.best_psnr.map(|psnr| (psnr, progress.best_epoch)),
+            notes: Vec::new(),
+        })
     }
-    bar.finish_and_clear();
-    Ok(RunSummary {
-        epochs: progress.epoch,
-        steps: progress.step,
-        loss,
-        best: progress.best_psnr.map(|psnr| (psnr, progress.best_epoch)),
-        notes: Vec::new(),
-    })
 }
 
 /// The batches of all epochs from `epoch` on. They are made ahead of their use; which ones they are
 /// depends on the seed and their number alone, also where steps were skipped.
-fn feed(
+pub(crate) fn feed(
     config: &TrainConfig,
     pairs: PairSource,
     epoch: u64,
@@ -296,7 +313,7 @@ fn feed(
 }
 
 /// One pass over the training pairs; the record still lacks validation and duration.
-fn run_epoch(
+pub(crate) fn run_epoch(
     batches: u64,
     feed: &mut Prefetch<Result<PlanarBatch>>,
     trainer: &mut Trainer,

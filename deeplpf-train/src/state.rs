@@ -31,6 +31,9 @@ pub(crate) struct Progress {
     /// Validations since then.
     #[serde(default)]
     pub stale: u64,
+    /// Steps skipped because their numbers were not finite.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 const PROGRESS_KEY: &str = "progress";

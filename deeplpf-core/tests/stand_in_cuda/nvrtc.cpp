@@ -1,5 +1,8 @@
 // nvrtc on the system's C++ compiler: a kernel's source becomes a shared object, kept by the hash of all that
 // goes into it in the folder `kernels` beside this library. The "PTX" it gives is that file's name.
+// STAND_IN_NVRTC=FILE names NVIDIA's libnvrtc: every source is then also compiled by it to machine code, for
+// the capabilities of STAND_IN_NVRTC_FOR (75,80,90), which needs no GPU. What it refuses is refused here; what it
+// says of registers and spills is added to the file STAND_IN_NVRTC_REPORT.
 // STAND_IN_SANITIZE=1 compiles kernels with the address sanitiser (the process must have it preloaded).
 #include <cstdint>
 #include <cstdio>
@@ -22,7 +25,7 @@ namespace {
 enum { success = 0, invalid_option = 5, compilation = 6 };
 
 struct Program {
-    std::string source, log, image;
+    std::string source, name, log, image;
     std::vector<std::pair<std::string, std::string>> headers;
 };
 
@@ -98,6 +101,51 @@ std::string entries(const std::string &source) {
     return text;
 }
 
+// Compiles with NVIDIA's own library; false with its words in the log.
+bool compile_for_gpus(Program &program, const std::vector<std::string> &options) {
+    const char *file = getenv("STAND_IN_NVRTC");
+    if (!file) return true;
+    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        program.log = dlerror();
+        return false;
+    }
+    auto create = reinterpret_cast<int (*)(void **, const char *, const char *, int, const char *const *, const char *const *)>(
+        dlsym(library, "nvrtcCreateProgram"));
+    auto compile_program = reinterpret_cast<int (*)(void *, int, const char *const *)>(dlsym(library, "nvrtcCompileProgram"));
+    auto log_size = reinterpret_cast<int (*)(void *, size_t *)>(dlsym(library, "nvrtcGetProgramLogSize"));
+    auto get_log = reinterpret_cast<int (*)(void *, char *)>(dlsym(library, "nvrtcGetProgramLog"));
+    auto destroy = reinterpret_cast<int (*)(void **)>(dlsym(library, "nvrtcDestroyProgram"));
+    const char *wanted = getenv("STAND_IN_NVRTC_FOR");
+    std::stringstream capabilities(wanted ? wanted : "75,80,90");
+    std::string report;
+    for (std::string capability; std::getline(capabilities, capability, ',');) {
+        std::vector<std::string> all;
+        for (auto &option : options)
+            if (option.rfind("--gpu-architecture", 0) != 0 && option.rfind("-arch", 0) != 0) all.push_back(option);
+        all.push_back("--gpu-architecture=sm_" + capability);
+        all.push_back("--ptxas-options=-v");
+        std::vector<const char *> words, names, texts;
+        for (auto &option : all) words.push_back(option.c_str());
+        for (auto &[name, text] : program.headers) names.push_back(name.c_str()), texts.push_back(text.c_str());
+        void *handle;
+        create(&handle, program.source.c_str(), program.name.c_str(), int(names.size()), texts.data(), names.data());
+        const int status = compile_program(handle, int(words.size()), words.data());
+        size_t size = 0;
+        log_size(handle, &size);
+        std::string log(size, ' ');
+        get_log(handle, log.data());
+        destroy(&handle);
+        if (status) {
+            program.log = "for sm_" + capability + ": " + log;
+            return false;
+        }
+        report += "== " + program.name + " sm_" + capability + "\n" + log.c_str() + "\n";
+    }
+    if (const char *to = getenv("STAND_IN_NVRTC_REPORT")) std::ofstream(to, std::ios::app) << report;
+    return true;
+}
+
 int compile(Program &program, const std::vector<std::string> &options) {
     std::string flags;
     bool contract = true; // nvrtc's default: --fmad=true
@@ -133,6 +181,7 @@ int compile(Program &program, const std::vector<std::string> &options) {
     program.image = "STAND-IN MODULE " + shared;
     static std::mutex compiling; // threads of this process
     std::lock_guard<std::mutex> guard(compiling);
+    if (!compile_for_gpus(program, options)) return compilation;
     if (exists(shared)) return success;
 
     // Other processes may compile the same: own names, renamed at the end.
@@ -190,9 +239,9 @@ STAND_IN_API nvrtcGetSupportedArchs(int *architectures) {
     architectures[0] = 75, architectures[1] = 80, architectures[2] = 90;
     return success;
 }
-STAND_IN_API nvrtcCreateProgram(Program **program, const char *source, const char *, int count,
+STAND_IN_API nvrtcCreateProgram(Program **program, const char *source, const char *name, int count,
                                 const char *const *headers, const char *const *names) {
-    *program = new Program{source, "", "", {}};
+    *program = new Program{source, name ? name : "", "", "", {}};
     for (int i = 0; i < count; i++) (*program)->headers.push_back({names[i], headers[i]});
     return success;
 }

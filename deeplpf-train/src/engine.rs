@@ -1,0 +1,107 @@
+//! What computes the steps of a run: the CPU's trainer itself, or a GPU that the trainer's numbers are
+//! copied to and from.
+
+use deeplpf_core::Compute;
+use deeplpf_data::feed::{PlanarBatch, Prefetch};
+use indicatif::ProgressBar;
+
+#[cfg(feature = "cuda")]
+use crate::gpu::GpuTraining;
+use crate::{
+    EpochRecord, PairSource, Result, TrainConfig, TrainError, Trainer,
+    run::{feed, run_epoch},
+    state::Progress,
+    validation::mean_psnr,
+};
+
+/// See the module.
+pub(crate) enum Engine {
+    /// The trainer computes, from these batches.
+    Cpu(Prefetch<Result<PlanarBatch>>),
+    /// A GPU computes.
+    #[cfg(feature = "cuda")]
+    Gpu(Box<GpuTraining>),
+}
+
+impl Engine {
+    /// Goes on from what `trainer` holds. The second value is a sentence for the user, if there is
+    /// something to know.
+    ///
+    /// # Errors
+    /// A setting that the device does not have, or the device's own.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "what a GPU starts from"))]
+    pub fn start(
+        compute: &Compute,
+        config: &TrainConfig,
+        trainer: &Trainer,
+        pairs: PairSource,
+        progress: &Progress,
+    ) -> Result<(Self, Option<String>)> {
+        match compute {
+            #[cfg(feature = "cuda")]
+            Compute::Cuda(device) => {
+                let (training, note) =
+                    GpuTraining::start(device, config, trainer, pairs, progress)?;
+                Ok((Self::Gpu(Box::new(training)), note))
+            }
+            _ => {
+                let precision = config.precision;
+                if precision != deeplpf_core::Precision::Fp32 {
+                    return Err(TrainError::Device {
+                        reason: format!(
+                            "precision = \"{precision}\" is for a GPU, the CPU computes in fp32; \
+                             drop it, or set device = \"cuda:0\""
+                        ),
+                    });
+                }
+                Ok((Self::Cpu(feed(config, pairs, progress.epoch)?), None))
+            }
+        }
+    }
+
+    /// One pass over the training pairs; the record still lacks validation and duration.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn run_epoch(
+        &mut self,
+        config: &TrainConfig,
+        batches: u64,
+        trainer: &mut Trainer,
+        progress: &Progress,
+        bar: &ProgressBar,
+    ) -> Result<EpochRecord> {
+        match self {
+            Self::Cpu(feed) => {
+                run_epoch(batches, feed, trainer, progress, bar, config.guard.on_failure)
+            }
+            #[cfg(feature = "cuda")]
+            Self::Gpu(training) => training.run_epoch(config, batches, trainer, progress, bar),
+        }
+    }
+
+    /// Mean PSNR of the weights as they are, over the pairs.
+    ///
+    /// # Errors
+    /// A pair that cannot be loaded, or the device's own.
+    pub fn validate(&mut self, trainer: &Trainer, pairs: &PairSource) -> Result<f64> {
+        match self {
+            Self::Cpu(_) => mean_psnr(trainer.best_model(), pairs),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(training) => training.mean_psnr(pairs),
+        }
+    }
+
+    /// Brings weights and moments back into `trainer`, to be saved.
+    ///
+    /// # Errors
+    /// The device's own.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "what a GPU writes to"))]
+    pub fn store(&self, config: &TrainConfig, trainer: &mut Trainer) -> Result<()> {
+        match self {
+            Self::Cpu(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(training) => training.store(config, trainer),
+        }
+    }
+}
