@@ -11,13 +11,13 @@
 //!
 //! | kernel | grid | does |
 //! |---|---|---|
-//! | `prepare_filters` | (batch, 1, 1) | raw parameters -> constants |
+//! | `prepare_filters` | (batch, 1, 1), 32 threads | raw parameters -> constants |
 //! | `apply_filters` | (columns, rows, batch) | image, constants -> result |
 //! | `polynomial_resized_f32`, `_bf16` | (out columns, out rows, batch) | image, raw -> Y2, bilinearly resized; no constants needed |
 //! | `filters_vjp` | (columns, rows, batch) | image, cotangent, constants -> image gradient, sums |
 //! | `polynomial_resized_vjp_f32`, `_bf16` | (columns, rows, batch) | image, raw, cotangent of the resized Y2 -> added to the image gradient, sums |
-//! | `finish_filters_vjp` | (batch, 1, 1), 256 threads | raw, sums -> raw gradient, overwritten |
-//! | `finish_polynomial_vjp` | (batch, 1, 1), 256 threads | sums -> added to the raw gradient |
+//! | `finish_filters_vjp` | ([`sums_per_block`], batch, 1) | raw, sums -> raw gradient, overwritten |
+//! | `finish_polynomial_vjp` | (3 times the polynomial's terms, batch, 1) | sums -> added to the raw gradient |
 //!
 //! with columns = ceil(width / [`BLOCK_COLUMNS`]), rows = ceil(height / `rows_per_block`); for
 //! `polynomial_resized` those of the result with one row per block. [`rows_per_block`] is a good choice
@@ -70,7 +70,7 @@ pub struct Argument {
     pub raw_gradient: u64,
     /// [`constants_len`] bytes for each image, aligned to 8.
     pub constants: u64,
-    /// [`sums_len`] numbers (f32).
+    /// [`sums_len`] numbers (f32), aligned to 8 bytes.
     pub sums: u64,
     /// Elements between images of `image`.
     pub image_stride: u64,
@@ -114,14 +114,15 @@ pub fn defines(config: &StackConfig) -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// Bytes of one image's constants; `Constants` in parameters.cu, whose size is asserted there.
+/// Bytes of one image's constants; `constants_bytes` in parameters.cu.
 pub fn constants_len(config: &StackConfig) -> usize {
     let terms = config.polynomial.map_or(0, |kind| kind.terms());
-    8 * (3 * terms + 16 * config.graduated + 24 * config.elliptical).max(1)
+    8 * (1 + 3 * terms + 16 * config.graduated + 24 * config.elliptical)
 }
 
-/// Sums of one block; `SUMS` in parameters.cu.
-fn sums_per_block(config: &StackConfig) -> usize {
+/// Sums over pixels that the gradients of the raw parameters need; `all_sums` in vjp.cu. Where there are none
+/// the finishing kernels have nothing to do.
+pub fn sums_per_block(config: &StackConfig) -> usize {
     let terms = config.polynomial.map_or(0, |kind| kind.terms());
     let (graduated, elliptical) = match config.dialect {
         Dialect::Release => (8, 9),
@@ -131,17 +132,19 @@ fn sums_per_block(config: &StackConfig) -> usize {
     3 * terms + (graduated + gate) * config.graduated + (elliptical + gate) * config.elliptical
 }
 
-/// Rows for a block to go over: enough blocks to fill a large GPU twice, and at most 64 rows.
+/// Rows for a block to go over: enough blocks to fill a large GPU twice, and at most 256 rows, over which
+/// sums in `f32` lose nothing that shows.
 pub fn rows_per_block(batch: usize, height: usize, width: usize) -> usize {
     const BLOCKS: usize = 1056;
     let rows = (batch * height * width.div_ceil(BLOCK_COLUMNS)).div_ceil(BLOCKS);
-    rows.next_multiple_of(4).clamp(4, 64)
+    rows.next_multiple_of(4).clamp(4, 256)
 }
 
 /// Numbers that [`Argument::sums`] must hold, with [`rows_per_block`] rows per block.
 pub fn sums_len(config: &StackConfig, batch: usize, height: usize, width: usize) -> usize {
     let rows = height.div_ceil(rows_per_block(batch, height, width));
-    (batch * rows * width.div_ceil(BLOCK_COLUMNS) * sums_per_block(config)).max(1)
+    let blocks = rows * width.div_ceil(BLOCK_COLUMNS);
+    batch * (sums_per_block(config) * (2 + blocks) + 2).next_multiple_of(2)
 }
 
 #[cfg(test)]
@@ -157,7 +160,7 @@ mod tests {
         // 60 coefficients, 3 (3 bases, 3 gains, 2 of geometry), 3 (3 gains, 6 of geometry).
         assert_eq!(sums_per_block(&StackConfig::default()), 60 + 24 + 27);
         assert_eq!(rows_per_block(1, 341, 512), 4);
-        assert_eq!(rows_per_block(1, 4000, 6000), 64);
+        assert_eq!(rows_per_block(1, 4000, 6000), 180);
         assert_eq!(size_of::<Argument>(), 8 * 12 + 4 * 8);
     }
 }

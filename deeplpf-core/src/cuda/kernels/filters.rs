@@ -142,8 +142,8 @@ impl FilterKernels {
         argument.cotangent_stride = cotangent.image_stride() as u64;
         self.backward(&mut argument, raw, image, image_gradient, raw_gradient, workspace)?;
         self.launch(stream, "filters_vjp", grid, argument)?;
-        let grid = [image.batch as u32, 1, 1];
-        self.module.launch(stream, "finish_filters_vjp", grid, [256, 1], argument)
+        let sums = source::sums_per_block(&self.config);
+        self.finish(stream, "finish_filters_vjp", sums, image.batch, argument)
     }
 
     /// From the cotangent (N, 3, h, w) of [`Self::polynomial_resized`]'s result to the gradients of Y1
@@ -169,8 +169,8 @@ impl FilterKernels {
         self.backward(&mut argument, raw, image, image_gradient, raw_gradient, workspace)?;
         let kernel = T::kernel(["polynomial_resized_vjp_f32", "polynomial_resized_vjp_bf16"]);
         self.launch(stream, kernel, grid, argument)?;
-        let grid = [image.batch as u32, 1, 1];
-        self.module.launch(stream, "finish_polynomial_vjp", grid, [256, 1], argument)
+        let sums = self.config.polynomial_range().len();
+        self.finish(stream, "finish_polynomial_vjp", sums, image.batch, argument)
     }
 
     /// What kernels over the pixels of `image` take, and their grid.
@@ -213,6 +213,21 @@ impl FilterKernels {
         argument.image_gradient = image_gradient.data().address();
         argument.image_gradient_stride = image_gradient.image_stride() as u64;
         Ok(())
+    }
+
+    /// Adds up the blocks' sums, if there are any.
+    fn finish(
+        &self,
+        stream: &CudaStream,
+        kernel: &'static str,
+        sums: usize,
+        batch: usize,
+        argument: source::Argument,
+    ) -> Result<(), CudaError> {
+        if sums == 0 {
+            return Ok(());
+        }
+        self.launch(stream, kernel, [sums as u32, batch as u32, 1], argument)
     }
 
     fn launch(
