@@ -180,3 +180,6 @@ fn enough<T>(what: &'static str, span: Span<T>, least: usize) -> Result<(), Cuda
 fn blocks(count: usize, size: usize) -> u32 {
     count.div_ceil(size) as u32
 }
+
+#[cfg(test)]
+mod tests;
