@@ -6,12 +6,21 @@ use deeplpf_filters::StackParams;
 use ndarray::{Array3, ArrayView3, s};
 use serde::Serialize;
 
-use crate::{CoreError, GivenParameters, MIN_SIDE, Model, Result, edit, engine::Engine};
+use crate::{
+    Compute, CoreError, GivenParameters, MIN_SIDE, Model, Precision, Result, edit, engine::Engine,
+};
 
 /// A model ready to enhance photographs of any size.
 pub struct Enhancer {
     model: Model,
-    engine: Engine,
+    backend: Backend,
+}
+
+/// What it runs on.
+enum Backend {
+    Cpu(Box<Engine>),
+    #[cfg(feature = "cuda")]
+    Cuda(Box<crate::cuda::Enhancer>),
 }
 
 /// An enhanced photograph and what was done to it.
@@ -86,7 +95,25 @@ impl Enhancer {
     /// The environment variable `DEEPLPF_SIMD` names an instruction set that is unknown or not the
     /// processor's (see [`deeplpf_filters::Instructions`]).
     pub fn new(model: Model) -> Result<Self> {
-        Ok(Self { engine: Engine::new(&model)?, model })
+        Ok(Self { backend: Backend::Cpu(Box::new(Engine::new(&model)?)), model })
+    }
+
+    /// The same on the CPU or a GPU. `precision` is the GPU's; the CPU works in single precision.
+    ///
+    /// # Errors
+    /// As [`Enhancer::new`]; on a GPU a model option that CUDA does not support, or the GPU refuses.
+    pub fn on(model: Model, compute: &Compute, precision: Precision) -> Result<Self> {
+        match compute {
+            Compute::Cpu => {
+                let _ = precision;
+                Self::new(model)
+            }
+            #[cfg(feature = "cuda")]
+            Compute::Cuda(device) => {
+                let enhancer = crate::cuda::Enhancer::new(device, &model, precision)?;
+                Ok(Self { backend: Backend::Cuda(Box::new(enhancer)), model })
+            }
+        }
     }
 
     /// The model.
@@ -140,27 +167,37 @@ impl Enhancer {
             return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
         }
         edit::check_strength(options.strength)?;
-        self.require_memory((height, width), options.tile)?;
-        self.engine.run(photograph, (height, width), options, progress, sink)
-    }
-
-    /// Refuses what would end in the system killing the program.
-    fn require_memory(&self, size: (usize, usize), tile: Option<NonZeroUsize>) -> Result<()> {
-        let needed = self.engine.bytes(size, tile);
-        let pixels = size.0.saturating_mul(size.1);
-        match available_memory() {
-            Some(available) if needed > available => {
-                return Err(CoreError::OutOfMemory { pixels, needed, available });
+        match &self.backend {
+            Backend::Cpu(engine) => {
+                require_memory(engine, (height, width), options.tile)?;
+                engine.run(photograph, (height, width), options, progress, sink)
             }
-            _ => {}
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(enhancer) => enhancer.enhance_rows(photograph, options, progress, sink),
         }
-        // A limit on addresses shows only when they are asked for; pages are not touched here.
-        let mut probe: Vec<u8> = Vec::new();
-        usize::try_from(needed)
-            .ok()
-            .and_then(|needed| probe.try_reserve_exact(needed).ok())
-            .ok_or(CoreError::OutOfMemory { pixels, needed, available: 0 })
     }
+}
+
+/// Refuses what would end in the system killing the program.
+fn require_memory(
+    engine: &Engine,
+    size: (usize, usize),
+    tile: Option<NonZeroUsize>,
+) -> Result<()> {
+    let needed = engine.bytes(size, tile);
+    let pixels = size.0.saturating_mul(size.1);
+    match available_memory() {
+        Some(available) if needed > available => {
+            return Err(CoreError::OutOfMemory { pixels, needed, available });
+        }
+        _ => {}
+    }
+    // A limit on addresses shows only when they are asked for; pages are not touched here.
+    let mut probe: Vec<u8> = Vec::new();
+    usize::try_from(needed)
+        .ok()
+        .and_then(|needed| probe.try_reserve_exact(needed).ok())
+        .ok_or(CoreError::OutOfMemory { pixels, needed, available: 0 })
 }
 
 /// Bytes that can be had without swapping, where the system tells (Linux): what the machine has

@@ -130,6 +130,14 @@ pub enum CudaError {
         /// The driver's code.
         source: DriverError,
     },
+    /// A part of the network's program could not be queued.
+    #[error("{operation}: {source}")]
+    Operation {
+        /// Which part.
+        operation: &'static str,
+        /// Why.
+        source: Box<CudaError>,
+    },
     /// cuDNN refused a call.
     #[error("cuDNN failed to {doing}: {source:?}")]
     Cudnn {
@@ -137,15 +145,6 @@ pub enum CudaError {
         doing: &'static str,
         /// cuDNN's code.
         source: CudnnError,
-    },
-    /// A step met numbers that are not finite; the parameters are as before it.
-    #[error(
-        "step {step}: the loss or its gradient is not a finite number; lower the learning rate or \
-         use --precision fp32"
-    )]
-    NotFinite {
-        /// Number of the step.
-        step: u64,
     },
 }
 

@@ -68,11 +68,6 @@ impl Layout {
         self.trained
     }
 
-    /// Length of the flat range of all parameters.
-    pub fn total(&self) -> usize {
-        self.total
-    }
-
     /// Names and places of the trained parameters.
     pub fn trained_ranges(&self) -> impl Iterator<Item = (&str, &Range)> {
         let trained = self.trained;
@@ -188,7 +183,7 @@ mod tests {
         let model = Model::new(&config, Initialisation::Release, 5, DType::F32, &cpu).unwrap();
         let layout = Layout::new(&model);
         let flat = layout.flatten(&model).unwrap();
-        assert!(layout.trained() < layout.total() && flat.len() == layout.total());
+        assert!(layout.trained() < layout.total && flat.len() == layout.total);
         for name in model.unused_parameters() {
             assert!(layout.get(name).unwrap().first >= layout.trained(), "{name}");
         }

@@ -1,10 +1,11 @@
 //! The program that enhances images of one shape.
 
+use cudarc::driver::result;
 use half::bf16;
 
 use super::{
-    Execution, Precision,
-    error::CudaError,
+    Device, Execution, Precision,
+    error::{CudaError, Doing},
     memory::Buffer,
     network::{Backbone, Filters, Maps, Number, Recorder, Shared},
     tape::{Arena, Program, Tensor},
@@ -17,6 +18,7 @@ pub(super) struct Prediction {
     input: Buffer,
     output: Tensor,
     raw: Tensor,
+    device: Device,
 }
 
 impl Prediction {
@@ -61,7 +63,7 @@ impl Prediction {
         recorder.tape.keep(output);
         recorder.tape.keep(raw);
         let program = std::mem::take(&mut recorder.tape).compile(device);
-        Ok(Self { program, input: buffer, output, raw })
+        Ok(Self { program, input: buffer, output, raw, device: device.clone() })
     }
 
     /// Bytes of arena it needs.
@@ -79,6 +81,34 @@ impl Prediction {
             });
         }
         Ok(self.input.pointer())
+    }
+
+    /// Queues it and the copies of images and raw parameters, one behind the other, to page-locked
+    /// memory with room for both.
+    pub fn queue(
+        &mut self,
+        arena: &mut Arena,
+        execution: Execution,
+        back: &mut [f32],
+    ) -> Result<(), CudaError> {
+        self.program.run(arena, execution)?;
+        let mut first = 0;
+        for tensor in [self.output, self.raw] {
+            let count = tensor.bytes() / size_of::<f32>();
+            let to = back.get_mut(first..first + count).ok_or(CudaError::Argument {
+                what: "memory for a result",
+                found: "too little".into(),
+                expected: format!("{count} numbers more"),
+            })?;
+            // SAFETY: both are as large; the caller waits before it reads.
+            unsafe {
+                let from = self.program.pointer(tensor);
+                result::memcpy_dtoh_async(to, from, self.device.stream().cu_stream())
+            }
+            .doing("copy from its memory")?;
+            first += count;
+        }
+        Ok(())
     }
 
     /// Runs it and waits: images (N, 3, H, W) and raw parameters (N, raw_len).

@@ -68,11 +68,6 @@ impl Address {
     pub fn pointer(self) -> u64 {
         self.pointer
     }
-
-    /// Size in bytes.
-    pub fn bytes(self) -> usize {
-        self.bytes
-    }
 }
 
 enum Place {
@@ -181,6 +176,11 @@ impl Arena {
         Self { what, device: device.clone(), buffer: None }
     }
 
+    /// Bytes it has now.
+    pub fn bytes(&self) -> usize {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
     /// At least `bytes`. Programs that ran in a smaller one move when they run next.
     pub fn of(&mut self, bytes: usize) -> Result<Arc<Buffer>, CudaError> {
         if let Some(buffer) = &self.buffer
@@ -266,7 +266,12 @@ impl Program {
 
     fn launch_each(&self) -> Result<(), CudaError> {
         let bound = self.operations.iter().zip(&self.addresses);
-        bound.into_iter().try_for_each(|(operation, addresses)| (operation.launch)(addresses))
+        bound.into_iter().try_for_each(|(operation, addresses)| {
+            (operation.launch)(addresses).map_err(|source| CudaError::Operation {
+                operation: operation.name,
+                source: Box::new(source),
+            })
+        })
     }
 
     fn capture(&self) -> Result<Graph, CudaError> {
@@ -286,9 +291,14 @@ impl Program {
         })
     }
 
-    /// Names of the operations, in order.
-    pub fn operations(&self) -> impl Iterator<Item = &'static str> {
-        self.operations.iter().map(|operation| operation.name)
+    /// Address of a kept tensor after the last run.
+    pub fn pointer(&self, tensor: Tensor) -> u64 {
+        let start = match (&self.arena, &self.starts[tensor.slot]) {
+            (Some(arena), Start::Arena(offset)) => arena.pointer() + *offset as u64,
+            (None, Start::Arena(_)) => 0,
+            (_, Start::Fixed(pointer)) => *pointer,
+        };
+        start + tensor.offset as u64
     }
 
     /// Reads a kept tensor after the last run; waits for all queued work.

@@ -183,7 +183,7 @@ impl Training {
     /// A model option that CUDA does not support, or the GPU refuses.
     pub fn new(device: &Device, model: &Model, options: &TrainingOptions) -> Result<Self> {
         let config = model.config().clone();
-        require_supported(&config)?;
+        require_supported(model)?;
         let gpu = Arc::new(Gpu::new(device, &config.stack())?);
         let weights = Arc::new(Weights::new(device, model)?);
         let trained = weights.layout().trained();

@@ -6,7 +6,8 @@
 mod common;
 mod cudnn;
 mod driver;
+mod enhance;
+mod network;
 mod nvrtc;
 mod stand_in;
-mod network;
 mod training;

@@ -102,7 +102,11 @@ fn every_kind_of_model_as_on_the_cpu() {
             .collect();
         errors.sort_by(f64::total_cmp);
         report.at_most(&format!("{name}: 99.9 %"), errors[errors.len() * 999 / 1000], 2e-5);
-        report.at_most(&format!("{name}: mean"), errors.iter().sum::<f64>() / errors.len() as f64, 3e-6);
+        report.at_most(
+            &format!("{name}: mean"),
+            errors.iter().sum::<f64>() / errors.len() as f64,
+            3e-6,
+        );
     }
     report.finish();
 }
@@ -120,7 +124,8 @@ fn golden_network_on_cuda() {
     let model = checkpoint.model(None, DType::F32, &CandleDevice::Cpu).unwrap();
     let inputs = load(folder.join("network_inputs_f32.safetensors"), &CandleDevice::Cpu).unwrap();
     let golden = load(folder.join("network_f64.safetensors"), &CandleDevice::Cpu).unwrap();
-    let all = stand_in::stand_in_folder().is_none() || std::env::var_os("DEEPLPF_CUDA_ALL").is_some();
+    let all =
+        stand_in::stand_in_folder().is_none() || std::env::var_os("DEEPLPF_CUDA_ALL").is_some();
     let cases: &[usize] = if all { &[0, 1, 2, 3] } else { &[3] };
     let mut report = Report::default();
     let mut training = Training::new(&device, &model, &options(Execution::Graph)).unwrap();

@@ -86,7 +86,8 @@ fn gradients_as_on_the_cpu() {
             let error = norm(ours.iter().zip(expected).map(|(a, b)| a - b));
             // Relative to the parameter's own gradient, with a floor: some are zero by symmetry.
             let scale = norm(expected.iter().copied()).max(1e-6);
-            report.at_most(&format!("{name}: {parameter}"), error / scale, 2e-3);
+            // Found on the stand-in: 2e-6 at worst. cuDNN may use Winograd, ten times less exact.
+            report.at_most(&format!("{name}: {parameter}"), error / scale, 1e-4);
         }
     }
     report.finish();
@@ -311,9 +312,12 @@ fn golden_training_on_cuda() {
         return;
     }
     let Some(folder) = golden_folder() else { return };
-    let all = stand_in::stand_in_folder().is_none() || std::env::var_os("DEEPLPF_CUDA_ALL").is_some();
+    let all =
+        stand_in::stand_in_folder().is_none() || std::env::var_os("DEEPLPF_CUDA_ALL").is_some();
     if !all {
-        eprintln!("NOTE: golden_training_on_cuda: two steps on the stand-in; DEEPLPF_CUDA_ALL=1: 24");
+        eprintln!(
+            "NOTE: golden_training_on_cuda: two steps on the stand-in; DEEPLPF_CUDA_ALL=1: 24"
+        );
     }
     let device = Device::open(0).unwrap();
     let checkpoint = Checkpoint::read(&folder.join("network_state_dict.pt")).unwrap();
@@ -336,14 +340,16 @@ fn golden_training_on_cuda() {
         reports.extend(training.finish().unwrap());
         if step == 0 {
             for (name, gradient) in training.gradients().unwrap() {
-                let Some(sample) = golden.get(&format!("step0.grad_sample.{name}")) else { continue };
+                let Some(sample) = golden.get(&format!("step0.grad_sample.{name}")) else {
+                    continue;
+                };
                 let (ours, sample) = (flat(&gradient), flat(sample));
                 let stride = (ours.len() / 4096).max(1);
                 let ours: Vec<f64> = ours.into_iter().step_by(stride).collect();
                 let error = norm(ours.iter().zip(&sample).map(|(a, b)| a - b));
                 let scale = norm(sample.iter().copied()).max(1e-9);
-                // The authors' own single precision is 8e-6 away in the median, 6.5e-3 at worst.
-                report.at_most(&format!("step 0: {name}"), error / scale, 2e-2);
+                // The authors' own single precision is 6.5e-3 away at worst; the stand-in 1.3e-4.
+                report.at_most(&format!("step 0: {name}"), error / scale, 6.5e-3);
             }
         }
     }

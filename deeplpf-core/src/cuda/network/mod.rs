@@ -6,7 +6,7 @@ mod maps;
 mod recorder;
 
 use super::{error::CudaError, kernels::Dropout, tape::Tensor};
-use crate::{Fix, ModelConfig};
+use crate::{Fix, Model, ModelConfig};
 
 pub(super) use backbone::Backbone;
 use heads::{Head, Input, Kind, PATCHES, compose_weights, compose_weights_backward};
@@ -14,10 +14,19 @@ pub(super) use maps::Maps;
 pub(super) use recorder::{Number, Recorder, Shared};
 
 /// Refuses options of a model that only the CPU has.
-pub(super) fn require_supported(config: &ModelConfig) -> Result<(), CudaError> {
+pub(super) fn require_supported(model: &Model) -> Result<(), CudaError> {
+    let config = model.config();
     let refuse = |option: &str| Err(CudaError::Unsupported { option: option.into() });
+    let first = model.parameters().get("backbonenet.unet.dconv_down1.conv1.weight");
+    let channels = first.map_or(3, |weight| weight.dims()[1]);
+    if channels != 3 {
+        return refuse(&format!("a network input of {channels} channels"));
+    }
     if config.fixes.contains(Fix::Wiring) {
         return refuse("the fix `wiring`");
+    }
+    if config.input != crate::Input::Rgb {
+        return refuse(&format!("input = \"{}\"", config.input.name()));
     }
     if config.gates {
         return refuse("gates = true");
@@ -33,6 +42,9 @@ pub(super) fn require_supported(config: &ModelConfig) -> Result<(), CudaError> {
     }
     Ok(())
 }
+
+/// What the heads read, the polynomial's head and the local filters'.
+type Heads<T> = (Input<T>, Vec<Head<T>>, Vec<Head<T>>);
 
 /// From the backbone's result to Y, forward and backward.
 pub(super) struct Filters<T> {
@@ -59,6 +71,44 @@ impl<T: Number> Filters<T> {
         (residual, image): (Maps<f32>, Maps<f32>),
         dropout: Option<Dropout>,
     ) -> Result<Self, CudaError> {
+        let (input, polynomial, local) =
+            Self::record_heads(recorder, config, (residual, image), dropout)?;
+        let raw = input.raw;
+        let gpu = recorder.gpu();
+        let batch = image.batch;
+        let constants = recorder.tape.tensor(gpu.filters.constants_len(batch));
+        let kept = gpu.clone();
+        recorder.tape.push("prepare filters", [raw, constants], move |[a, b]| {
+            kept.filters.prepare(kept.stream(), a.span(), batch, b.span())
+        });
+        let output = match recorder.training {
+            true => recorder.maps::<f32>(image.shape(), 0),
+            false => image,
+        };
+        let tensors = [constants, image.tensor, output.tensor];
+        recorder.tape.push("filters", tensors, move |[a, b, c]| {
+            let (image, out) = (image.planes(b)?, output.planes(c)?);
+            gpu.filters.apply(gpu.stream(), a.span(), image, out, None)
+        });
+        Ok(Self { input, polynomial, local, constants, raw, image, residual, output })
+    }
+
+    /// Records the heads alone: the raw parameters, (1, raw_len).
+    pub fn record_parameters(
+        recorder: &mut Recorder,
+        config: &ModelConfig,
+        seen: (Maps<f32>, Maps<f32>),
+    ) -> Result<Tensor, CudaError> {
+        Ok(Self::record_heads(recorder, config, seen, None)?.0.raw)
+    }
+
+    /// Records the heads: their input, the polynomial's and the local filters'.
+    fn record_heads(
+        recorder: &mut Recorder,
+        config: &ModelConfig,
+        (residual, image): (Maps<f32>, Maps<f32>),
+        dropout: Option<Dropout>,
+    ) -> Result<Heads<T>, CudaError> {
         let gpu = recorder.gpu();
         let stack = config.stack();
         let input = Input::<T>::new(recorder, config, image.batch, dropout);
@@ -96,22 +146,7 @@ impl<T: Number> Filters<T> {
         for head in &mut local {
             head.record(recorder, &input)?;
         }
-        let batch = image.batch;
-        let constants = recorder.tape.tensor(gpu.filters.constants_len(batch));
-        let kept = gpu.clone();
-        recorder.tape.push("prepare filters", [raw, constants], move |[a, b]| {
-            kept.filters.prepare(kept.stream(), a.span(), batch, b.span())
-        });
-        let output = match recorder.training {
-            true => recorder.maps::<f32>(image.shape(), 0),
-            false => image,
-        };
-        let tensors = [constants, image.tensor, output.tensor];
-        recorder.tape.push("filters", tensors, move |[a, b, c]| {
-            let (image, out) = (image.planes(b)?, output.planes(c)?);
-            gpu.filters.apply(gpu.stream(), a.span(), image, out, None)
-        });
-        Ok(Self { input, polynomial, local, constants, raw, image, residual, output })
+        Ok((input, polynomial, local))
     }
 
     /// Records the way back from the gradient of Y: returns that of Y1, and that of the U-Net's image

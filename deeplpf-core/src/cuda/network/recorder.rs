@@ -278,10 +278,10 @@ impl Recorder {
             },
         );
         if let Some(flat) = flat {
-            let count = flat.bytes() / size_of::<f32>();
-            let rounded = Maps::<T>::of(target, [1, 1, 1, count], 0);
-            let out = Maps::<f32>::of(flat, [1, 1, 1, count], 0);
-            self.convert(rounded, out);
+            let gpu = self.gpu();
+            self.tape.push("widen a gradient", [target, flat], move |[a, b]| {
+                gpu.kernels.widen_from_bf16(gpu.stream(), a.span(), b.span())
+            });
         }
     }
 
