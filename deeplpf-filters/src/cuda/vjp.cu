@@ -397,10 +397,10 @@ template <typename T> __device__ __forceinline__ void polynomial_resized_vjp(con
     store_sums(sums, 3 * TERMS, Workspace(a, blockIdx.z), a);
 }
 
-extern "C" __global__ void __launch_bounds__(block_columns) polynomial_resized_vjp_f32(const Argument argument) {
+extern "C" __global__ void __launch_bounds__(block_columns, 4) polynomial_resized_vjp_f32(const Argument argument) {
     polynomial_resized_vjp<float>(argument);
 }
-extern "C" __global__ void __launch_bounds__(block_columns) polynomial_resized_vjp_bf16(const Argument argument) {
+extern "C" __global__ void __launch_bounds__(block_columns, 4) polynomial_resized_vjp_bf16(const Argument argument) {
     polynomial_resized_vjp<bf16>(argument);
 }
 
@@ -513,7 +513,7 @@ __device__ inline void finish_elliptical(const float *raw, int k, const Elliptic
     }
 }
 
-extern "C" __global__ void __launch_bounds__(block_columns) finish_filters_vjp(const Argument argument) {
+extern "C" __global__ void __launch_bounds__(block_columns, 2) finish_filters_vjp(const Argument argument) {
     const Argument &a = argument;
     const int image = blockIdx.y, thread = threadIdx.x;
     const Workspace from(a, image);
