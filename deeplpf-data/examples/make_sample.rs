@@ -9,14 +9,12 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use deeplpf_data::sample::{Part, Picture, Truth};
-use deeplpf_data::synthetic::{Flattening, Look, pair};
+use deeplpf_data::synthetic::{Flattening, Look, Tone, crop_and_scale, pair};
 use deeplpf_data::{OutputFormat, decode, encode};
 use deeplpf_filters::{
     Dialect, EllipticalParams, FilterFixes, GraduatedParams, PolynomialKind, PolynomialParams,
     StackConfig, StackParams,
 };
-use image::{ImageBuffer, Rgb, imageops};
-use ndarray::{Array3, s};
 
 /// Dull and dark, as a careful exposure of a bright scene looks before it is developed.
 const FLATTENING: Flattening = Flattening { black: 0.05, white: 0.75 };
@@ -67,13 +65,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pictures = Vec::new();
     for (id, part, file, crop, size) in PICTURES {
         let photograph = decode(photographs.join(file))?.pixels;
-        let scaled = crop_and_scale(&photograph, crop, size)?;
+        let scaled = crop_and_scale(photograph.view(), crop, size);
         let made = pair(id, scaled.view(), FLATTENING, &look)?;
         for (folder, pixels) in [("input", &made.input), ("target", &made.target)] {
             let path = out.join(folder).join(id).with_extension("png");
             encode(path, pixels.view(), OutputFormat::Png, None)?;
         }
-        pictures.push(Picture { id: id.into(), part, photograph: file.into(), crop, size });
+        pictures.push(Picture {
+            id: id.into(),
+            part,
+            photograph: file.into(),
+            crop,
+            size,
+            params: None,
+        });
     }
     let truth = Truth { method: METHOD.into(), flattening: FLATTENING, look, pictures };
     std::fs::write(out.join("truth.json"), serde_json::to_string_pretty(&truth)? + "\n")?;
@@ -124,43 +129,9 @@ fn look() -> Look {
     Look { config, params }
 }
 
-/// Coefficients of one channel.
-///
-/// With p = (2 i - black) / (white - black), the photograph's value behind the halved input i, the
-/// wanted result is h = p + lift p (1 - p) + contrast p (1 - p) (2 p - 1). The stack adds Y3 and i,
-/// and Y2 = i + f, so f = h - 2 i: a cubic in i. Rounded to four digits, and one term in x i makes
-/// the lower part of the picture a little brighter.
+/// Coefficients of one channel, rounded to four digits.
 fn polynomial(lift: f64) -> Vec<f64> {
-    const CONTRAST: f64 = 0.12;
-    const TOWARDS_THE_BOTTOM: f64 = 0.08;
-    let range = FLATTENING.white - FLATTENING.black;
-    // p = a + b i, and h in powers of p.
-    let (a, b) = (-FLATTENING.black / range, 2.0 / range);
-    let (h1, h2, h3) = (1.0 + lift - CONTRAST, 3.0 * CONTRAST - lift, -2.0 * CONTRAST);
+    let tone = Tone { lift, contrast: 0.12, downwards: 0.08 };
     let round = |v: f64| (v * 1e4).round() / 1e4;
-    let mut coefficients = vec![0.0; PolynomialKind::Cubic20.terms()];
-    // Indices of the paper's letters: I is x i, Q to T are i^3, i^2, i, 1.
-    coefficients[8] = TOWARDS_THE_BOTTOM;
-    coefficients[16] = round(h3 * b.powi(3));
-    coefficients[17] = round(h2 * b.powi(2) + 3.0 * h3 * a * b.powi(2));
-    coefficients[18] = round(h1 * b + 2.0 * h2 * a * b + 3.0 * h3 * a * a * b - 2.0);
-    coefficients[19] = round(h1 * a + h2 * a * a + h3 * a.powi(3));
-    coefficients
-}
-
-/// Cuts and scales with Lanczos' filter on the encoded values.
-fn crop_and_scale(
-    photograph: &Array3<f32>,
-    [left, top, width, height]: [u32; 4],
-    [to_width, to_height]: [u32; 2],
-) -> Result<Array3<f32>, Box<dyn Error>> {
-    let (x, y) = (left as usize, top as usize);
-    let cut = photograph.slice(s![.., y..y + height as usize, x..x + width as usize]);
-    let interleaved: Vec<f32> = cut.permuted_axes([1, 2, 0]).iter().copied().collect();
-    let buffer: ImageBuffer<Rgb<f32>, _> =
-        ImageBuffer::from_raw(width, height, interleaved).ok_or("a crop of another size")?;
-    let scaled = imageops::resize(&buffer, to_width, to_height, imageops::FilterType::Lanczos3);
-    let shape = (to_height as usize, to_width as usize, 3);
-    let planes = Array3::from_shape_vec(shape, scaled.into_raw())?.permuted_axes([2, 0, 1]);
-    Ok(planes.mapv(|v| v.clamp(0.0, 1.0)))
+    tone.coefficients(FLATTENING).into_iter().map(round).collect()
 }

@@ -322,6 +322,30 @@ pub enum DataError {
     /// Filter parameters that do not fit together, or no picture to filter.
     #[error("the filters cannot be applied: {0}")]
     Filters(#[from] deeplpf_filters::Error),
+    /// The file that tells how a synthetic set was made.
+    #[error("{} does not tell how a synthetic set was made: {reason}", path.display())]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A folder for a new set that has something in it.
+    #[error("{} is not empty; name a new folder, so that no files of other sets are mixed in", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A photograph too small to make a pair of.
+    #[error("{} would become a pair of {}x{}, and the smallest side is {smallest}; leave it out", path.display(), size.0, size.1)]
+    TooSmall {
+        /// The photograph.
+        path: PathBuf,
+        /// Width and height of the pair.
+        size: (u32, u32),
+        /// The smallest side.
+        smallest: u32,
+    },
     /// The sample set inside the library is damaged.
     #[error("the sample set inside this build is damaged ({reason}); build it again")]
     Sample {

@@ -2,7 +2,20 @@
 //!
 //! A [`Flattening`] makes the input from a photograph, a [`Look`] makes the target from the input.
 //! A network trained on such pairs can be compared with the truth: its filters should become the
-//! look's.
+//! look's, and [`Recovery`] measures how close they are.
+//!
+//! [`synthesise`] makes a set from any folder of photographs, with a look drawn from a
+//! [`LookRange`]; its [`Truth`] says how. The [sample set](crate::sample) is one such set.
+
+mod look_range;
+mod recovery;
+mod set;
+mod truth;
+
+pub use look_range::{LookRange, Tone};
+pub use recovery::{GRID, InstanceRecovery, Recovery};
+pub use set::{SetOptions, crop_and_scale, synthesise};
+pub use truth::{Part, Picture, TRUTH_FILE, Truth};
 
 use deeplpf_filters::{FilterStack, StackConfig, StackParams};
 use ndarray::{Array3, ArrayView3};

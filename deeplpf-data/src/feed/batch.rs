@@ -79,7 +79,12 @@ impl PlanarBatch {
         let length = 3 * crop.height * crop.width;
         let grow = |values: &mut Vec<f32>| {
             let start = values.len();
-            values.resize(start + length, 0.0);
+            if start == 0 {
+                // Zeroed by the allocator, which need not touch fresh pages twice.
+                *values = vec![0.0; length];
+            } else {
+                values.resize(start + length, 0.0);
+            }
             start
         };
         let start = grow(&mut self.input);

@@ -10,68 +10,10 @@ mod files;
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::atomic_file::write_atomically;
-use crate::synthetic::{Flattening, Look};
 use crate::{DataError, Pair, Split, decode_bytes};
 
-/// How the sample set was made: everything needed to make every target again from its input.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Truth {
-    /// How to read this, in words.
-    pub method: String,
-    /// From photograph to input.
-    pub flattening: Flattening,
-    /// From input to target.
-    pub look: Look,
-    /// The pairs, in order.
-    pub pictures: Vec<Picture>,
-}
-
-/// Where one pair comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Picture {
-    /// The pair's id.
-    pub id: String,
-    /// What the pair is for.
-    pub part: Part,
-    /// File name of the photograph.
-    pub photograph: String,
-    /// Left, top, width and height of the part of the photograph that was used, in its pixels.
-    pub crop: [u32; 4],
-    /// Width and height it was scaled to.
-    pub size: [u32; 2],
-}
-
-/// What a pair is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Training.
-    Train,
-    /// Choosing the best checkpoint.
-    Valid,
-    /// Reporting.
-    Test,
-}
-
-impl Part {
-    /// All parts with the names of their lists.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::Train, "train.txt"), (Self::Valid, "valid.txt"), (Self::Test, "test.txt")];
-}
-
-impl Truth {
-    /// Ids of one part, in order.
-    #[must_use]
-    pub fn ids(&self, part: Part) -> Vec<String> {
-        let of_part = self.pictures.iter().filter(|picture| picture.part == part);
-        of_part.map(|picture| picture.id.clone()).collect()
-    }
-}
+pub use crate::synthetic::{Part, Picture, Truth};
 
 /// How the set was made.
 ///

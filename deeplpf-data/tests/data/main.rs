@@ -18,4 +18,5 @@ mod registration;
 mod rendering;
 mod sample;
 mod split;
+mod synthetic;
 mod verify;
