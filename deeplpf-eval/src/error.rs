@@ -111,7 +111,7 @@ pub enum EvalError {
     /// Weights of a learned metric that cannot be used.
     #[error(
         "cannot use {} for LPIPS: {reason}; give the `features.*` tensors of torchvision's vgg16 \
-         as a .safetensors file, or as a state dict saved by PyTorch 1.6 or later",
+         as a .safetensors file or as a .pth of PyTorch",
         path.display()
     )]
     LpipsWeights {
@@ -122,8 +122,8 @@ pub enum EvalError {
     },
     /// A metric was asked for whose weights are not inside the library.
     #[error(
-        "{metric} needs weights that are not inside the program; \
-         give the file of torchvision's vgg16 with --lpips-vgg-weights"
+        "{metric} needs weights that are not inside the program; give torchvision's vgg16 \
+         (vgg16-397923af.pth, or as .safetensors) with --lpips-vgg-weights"
     )]
     WeightsNotGiven {
         /// Name of the metric.

@@ -11,6 +11,9 @@ use crate::atomic_file;
 use crate::error::{EvalError, Result};
 use crate::metrics::{ImageMetric, ImagePair, Metric};
 
+/// Keys of the metrics that are a logarithm of a mean squared error.
+const POOLED: [&str; 2] = ["psnr", "psnr_8bit"];
+
 /// The values of one image, in the order of the metrics they were computed with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageScores {
@@ -24,7 +27,8 @@ pub struct ImageScores {
 ///
 /// In JSON: `{"metrics": [...], "images": {"<stem>": {"psnr": 23.4, ...}}, "mean": {"psnr": ...}}`.
 /// JSON has no infinity: an infinite value is the string `"inf"` or `"-inf"`. The mean of a
-/// column that holds an infinity is infinite; it is never taken over fewer images.
+/// column that holds an infinity is infinite; it is never taken over fewer images. For every PSNR,
+/// `pooled` has that of the pooled squared error ([`Scores::pooled`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
     metrics: Vec<Metric>,
@@ -105,6 +109,55 @@ impl Scores {
     /// The mean of one metric; `None` for no images or an unknown key.
     pub fn mean_of(&self, key: &str) -> Option<f64> {
         Some(self.mean()?[self.index(key)?])
+    }
+
+    /// The PSNR of the pooled squared error, for a metric that is a PSNR: `10 log10(1 / mean of
+    /// MSE)` over the images, each counting once whatever its size, so that on images of one size
+    /// it is the PSNR over all their pixels. Never above the mean of the images' PSNRs, and far
+    /// below it where a few images are bad. +infinity where every image equals its target; `None`
+    /// for no images and for other metrics.
+    pub fn pooled(&self, key: &str) -> Option<f64> {
+        Self::pooled_over(std::slice::from_ref(self), key)
+    }
+
+    /// [`Scores::pooled`] over the images of several seeds together.
+    pub(crate) fn pooled_over(seeds: &[Self], key: &str) -> Option<f64> {
+        if !POOLED.contains(&key) {
+            return None;
+        }
+        let columns: Vec<Vec<f64>> =
+            seeds.iter().map(|scores| scores.column(key)).collect::<Option<_>>()?;
+        let count = columns.iter().map(Vec::len).sum::<usize>();
+        let squares: f64 =
+            columns.iter().flatten().map(|decibels| 10f64.powf(-decibels / 10.0)).sum();
+        (count > 0).then(|| -10.0 * (squares / count as f64).log10())
+    }
+
+    /// Per image the mean over several seeds of one method. Metrics that some lack are left out.
+    ///
+    /// # Errors
+    /// [`EvalError::OtherImages`] where the seeds are of different images.
+    pub fn mean_over_seeds(method: &str, seeds: &[Self]) -> Result<Self> {
+        let Some((first, others)) = seeds.split_first() else { return Ok(Self::new(Vec::new())) };
+        for other in others {
+            let missing = first.images.keys().find(|id| !other.images.contains_key(*id));
+            let surplus = other.images.keys().find(|id| !first.images.contains_key(*id));
+            if let Some(id) = missing.or(surplus) {
+                let (method, id) = (method.to_owned(), id.clone());
+                return Err(EvalError::OtherImages { method, id });
+            }
+        }
+        let has = |metric: &&Metric| others.iter().all(|other| other.index(&metric.key).is_some());
+        let mut mean = Self::new(first.metrics.iter().filter(has).cloned().collect());
+        for id in first.images.keys() {
+            let value = |metric: &Metric| {
+                let values = seeds.iter().filter_map(|scores| scores.get(id, &metric.key));
+                values.sum::<f64>() / seeds.len() as f64
+            };
+            let values = mean.metrics.iter().map(value).collect();
+            mean.images.insert(id.clone(), values);
+        }
+        Ok(mean)
     }
 
     /// The documented JSON, indented.
@@ -271,12 +324,19 @@ impl Serialize for Images<'_> {
 
 impl Serialize for Scores {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("metrics", &self.metrics)?;
         map.serialize_entry("images", &Images(self))?;
         let mean = self.mean();
         let mean = mean.as_deref().map(|mean| KeyedValues(&self.metrics, mean));
         map.serialize_entry("mean", &mean)?;
+        let pooled: BTreeMap<&str, JsonValue> = POOLED
+            .into_iter()
+            .filter_map(|key| Some((key, JsonValue(self.pooled(key)?))))
+            .collect();
+        if !pooled.is_empty() {
+            map.serialize_entry("pooled", &pooled)?;
+        }
         map.end()
     }
 }
@@ -324,16 +384,73 @@ mod tests {
         evaluate(&metrics, pairs).unwrap()
     }
 
+    /// serde_json reads a number to within a unit of its last digit.
+    fn assert_near(found: Option<f64>, expected: Option<f64>) {
+        let (found, expected) = (found.unwrap(), expected.unwrap());
+        let near = (found - expected).abs() <= f64::EPSILON * expected.abs();
+        assert!(found == expected || near, "{found} {expected}");
+    }
+
+    fn assert_same(found: &Scores, expected: &Scores) {
+        assert_eq!(found.metrics(), expected.metrics());
+        assert_eq!(found.len(), expected.len());
+        for ((id, values), (expected_id, expected)) in found.images().zip(expected.images()) {
+            assert_eq!(id, expected_id);
+            for (&value, &expected) in values.iter().zip(expected) {
+                assert_near(Some(value), Some(expected));
+            }
+        }
+    }
+
     #[test]
     fn json_has_the_documented_form_and_comes_back() {
         let scores = example();
         let json = scores.to_json().unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["images"]["b, \"two\""]["psnr"], "inf");
-        assert_eq!(value["images"]["a"]["psnr"].as_f64(), scores.get("a", "psnr"));
+        assert_near(value["images"]["a"]["psnr"].as_f64(), scores.get("a", "psnr"));
         assert_eq!(value["mean"]["psnr"], "inf");
-        assert_eq!(value["mean"]["ssim"].as_f64(), scores.mean_of("ssim"));
-        assert_eq!(Scores::from_json(&json).unwrap(), scores);
+        assert_near(value["mean"]["ssim"].as_f64(), scores.mean_of("ssim"));
+        assert_same(&Scores::from_json(&json).unwrap(), &scores);
+    }
+
+    #[test]
+    fn pooling_averages_squared_errors_and_not_decibels() {
+        let metrics = metrics_by_key(&["psnr", "ssim"]).unwrap();
+        let target = Array3::<f32>::from_elem((3, 12, 12), 0.5);
+        let off = |by: f32| target.mapv(|value| value + by);
+        let (a, b) = (off(0.125), off(0.25));
+        let pairs = [("a", a.view(), target.view()), ("b", b.view(), target.view())];
+        let scores = evaluate(&metrics, pairs).unwrap();
+        let expected = -10.0 * ((0.125f64.powi(2) + 0.25f64.powi(2)) / 2.0).log10();
+        assert!((scores.pooled("psnr").unwrap() - expected).abs() < 1e-12);
+        assert!(scores.pooled("psnr") < scores.mean_of("psnr"));
+        assert_eq!((scores.pooled("ssim"), scores.pooled("psnr_8bit")), (None, None));
+        let json: serde_json::Value = serde_json::from_str(&scores.to_json().unwrap()).unwrap();
+        assert_near(json["pooled"]["psnr"].as_f64(), scores.pooled("psnr"));
+        // One equal image does not make the whole set perfect, as it does the mean.
+        let scores = example();
+        assert_eq!(scores.mean_of("psnr"), Some(f64::INFINITY));
+        assert!(scores.pooled("psnr").unwrap().is_finite());
+        assert_eq!(Scores::new(scores.metrics().to_vec()).pooled("psnr"), None);
+    }
+
+    #[test]
+    fn seeds_are_averaged_image_by_image() {
+        let metrics = vec![crate::metrics::Psnr.metric()];
+        let scores = |values: &[(&str, f64)]| {
+            let mut scores = Scores::new(metrics.clone());
+            for &(id, value) in values {
+                scores.insert(ImageScores { id: id.into(), values: vec![value] }).unwrap();
+            }
+            scores
+        };
+        let seeds = [scores(&[("a", 1.0), ("b", 2.0)]), scores(&[("a", 3.0), ("b", 5.0)])];
+        let mean = Scores::mean_over_seeds("m", &seeds).unwrap();
+        assert_eq!(mean.column("psnr"), Some(vec![2.0, 3.5]));
+        let other = [seeds[0].clone(), scores(&[("a", 1.0)])];
+        let error = Scores::mean_over_seeds("m", &other).unwrap_err().to_string();
+        assert!(error.contains("`m`") && error.contains("`b`"), "{error}");
     }
 
     #[test]
@@ -363,7 +480,7 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         std::fs::write(&path, json).unwrap();
-        assert_eq!(Scores::read_json(&path).unwrap(), example());
+        assert_same(&Scores::read_json(&path).unwrap(), &example());
     }
 
     #[test]

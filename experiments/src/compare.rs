@@ -1,5 +1,6 @@
 //! Finished evaluations side by side, image by image.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,16 @@ use deeplpf_eval::published::{all_published_results, published_results};
 use deeplpf_eval::{Caption, EvalError, PairedTable, Scores, Table};
 use serde::Deserialize;
 
-use crate::{ExperimentError, Result};
+use crate::{
+    ExperimentError, Result,
+    outputs::INPUT,
+    recipe::without_seed,
+    record::{RunRecord, has_record},
+    runs::other_inputs,
+};
+
+/// The baseline that stands for the inputs themselves: what doing nothing gets.
+pub const INPUT_BASELINE: &str = "input";
 
 /// What to compare.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +29,8 @@ pub struct CompareRequest {
     pub runs: Vec<String>,
     /// Keys of the metrics; empty: those all runs have.
     pub metrics: Vec<String>,
-    /// The label every other method is compared with; without it every pair is compared.
+    /// The label every other method is compared with, or [`INPUT_BASELINE`] for the unchanged
+    /// inputs; without it every pair is compared.
     pub baseline: Option<String>,
     /// Whether published results under other protocols are shown too, labelled not comparable.
     pub all_published: bool,
@@ -53,6 +64,8 @@ impl CompareSummary {
 struct Run {
     label: String,
     scores: Scores,
+    /// The record of the evaluation, where there is one.
+    record: Option<RunRecord>,
     /// What the table beside the scores says they are; `None` where there is no table.
     caption: Option<Caption>,
 }
@@ -68,35 +81,79 @@ pub fn compare(request: &CompareRequest) -> Result<CompareSummary> {
         runs.extend(find(run)?);
     }
     let caption = common_caption(&runs)?;
+    let input = input_scores(&runs)?;
+    let mut parameters: BTreeMap<String, u64> = BTreeMap::new();
     let mut methods: Vec<(String, Vec<Scores>)> = Vec::new();
     for run in runs {
+        if let Some(record) = &run.record {
+            parameters.entry(run.label.clone()).or_insert(record.parameters as u64);
+        }
         match methods.iter_mut().find(|(label, _)| *label == run.label) {
             Some((_, seeds)) => seeds.push(run.scores),
             None => methods.push((run.label, vec![run.scores])),
         }
     }
-    if let [(method, _)] = methods.as_slice() {
+    let against_input = request.baseline.as_deref() == Some(INPUT_BASELINE)
+        && methods.iter().all(|(label, _)| label != INPUT_BASELINE);
+    if let ([(method, _)], false) = (methods.as_slice(), against_input) {
         return Err(ExperimentError::OneMethod { method: method.clone() });
     }
     let metrics = choose(&request.metrics, &methods)?;
-    let title = |what: &str| format!("{what} of {} methods", methods.len());
+    let title = |what: &str| match methods.len() {
+        1 => format!("{what} of one method"),
+        count => format!("{what} of {count} methods"),
+    };
+    let compared = match (against_input, &input) {
+        (true, Some(input)) => {
+            let mut all = methods.clone();
+            all.push((INPUT.to_owned(), vec![input.clone()]));
+            all
+        }
+        (true, None) => return Err(ExperimentError::NoInputScores),
+        (false, _) => methods.clone(),
+    };
+    let baseline = if against_input { Some(INPUT) } else { request.baseline.as_deref() };
     let differences = PairedTable::new(
         title("Differences"),
         caption.clone(),
         metrics.clone(),
-        &methods,
-        request.baseline.as_deref(),
+        &compared,
+        baseline,
     )?;
     let published = match request.all_published {
         true => all_published_results()?,
         false => published_results(&caption.protocol)?,
     };
     let mut table = Table::new(title("Means"), caption, metrics);
+    if let Some(input) = &input {
+        table.push_scores(INPUT, input)?;
+    }
     for (label, seeds) in &methods {
-        table.push_seeds(label, seeds)?;
+        let row = table.push_seeds(label, seeds)?;
+        if let Some(&parameters) = parameters.get(label) {
+            row.with_parameters(parameters);
+        }
     }
     table.push_published(published);
     Ok(CompareSummary { table, differences })
+}
+
+/// The scores of the unchanged inputs, where an evaluation recorded them. All that did must agree:
+/// otherwise their inputs were not the same pictures.
+fn input_scores(runs: &[Run]) -> Result<Option<Scores>> {
+    let mut recorded =
+        runs.iter().filter_map(|run| Some((run, &run.record.as_ref()?.input_scores)));
+    let Some((first, input)) = recorded.next() else { return Ok(None) };
+    for (run, other) in recorded {
+        if let Some(reason) = other_inputs(input, other) {
+            return Err(ExperimentError::NotComparable {
+                first: first.label.clone(),
+                second: run.label.clone(),
+                reason,
+            });
+        }
+    }
+    Ok(Some(input.clone()))
 }
 
 /// The runs behind an argument.
@@ -133,10 +190,15 @@ fn find(argument: &str) -> Result<Vec<Run>> {
     if folders.is_empty() {
         return Err(ExperimentError::NoScores { path: path.into() });
     }
-    folders
+    // Runs of several seeds are one method.
+    let mut runs: Vec<Run> = folders
         .iter()
         .map(|folder| read(label, folder, &folder.join("evaluation.json"), Some(path)))
-        .collect()
+        .collect::<Result<_>>()?;
+    for run in runs.iter_mut().filter(|_| label.is_none()) {
+        run.label = without_seed(&run.label).to_owned();
+    }
+    Ok(runs)
 }
 
 /// Reads a run's scores, and the caption of the table in `beside`. Without a label it is called by
@@ -145,7 +207,9 @@ fn read(label: Option<&str>, name: &Path, scores: &Path, beside: Option<&Path>) 
     let name = name.canonicalize().unwrap_or_else(|_| name.to_owned());
     let name = name.file_stem().unwrap_or(name.as_os_str()).to_string_lossy().into_owned();
     let table = beside.map(|folder| folder.join("table.json")).filter(|table| table.is_file());
+    let folder = scores.parent().filter(|folder| has_record(folder));
     Ok(Run {
+        record: folder.map(RunRecord::read).transpose()?,
         label: label.map_or(name, str::to_owned),
         scores: Scores::read_json(scores)?,
         caption: table.map(|table| read_caption(&table)).transpose()?,

@@ -116,6 +116,12 @@ pub enum ExperimentError {
         /// Its name.
         method: String,
     },
+    /// A comparison with the inputs of runs that recorded none.
+    #[error(
+        "the scores of the unchanged inputs are not known: they are recorded by `deeplpf eval` and \
+         `deeplpf reproduce`; give one of their folders rather than a .json file of scores"
+    )]
+    NoInputScores,
     /// Runs that were judged on different ground.
     #[error(
         "`{method}` was measured under other conditions than `{first}` ({what}: `{found}`, not \
@@ -143,6 +149,9 @@ pub enum ExperimentError {
         /// Why.
         reason: String,
     },
+    /// Weights of LPIPS that cannot be had from the hub.
+    #[error(transparent)]
+    Hub(#[from] crate::lpips_weights::HubError),
     /// A file that cannot be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {

@@ -15,8 +15,10 @@ use indicatif::ProgressBar;
 
 use crate::{
     ExperimentError, Result,
+    methods::Method,
     outputs::Outputs,
     record::{RecordedPhotograph, RecordedPictures, RunRecord},
+    recovery,
     runs::Run,
     test_pairs::{TestPairs, test_pairs},
 };
@@ -180,26 +182,32 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
     let record = record_evaluation(&enhancer, &tested, label, &request.weights, &request.out)?;
     let run =
         Run { label: record.label.clone(), folder: request.out.clone(), record, training: None };
+    let method = Method::of_run(run);
+    let record = &method.first().record;
     let config = enhancer.model().config();
+    let recovery = recovery::write(&request.data, &tested.pairs, record, &request.out)?;
     let outputs = Outputs {
-        title: format!("Evaluation of {}", run.record.weights),
+        title: format!("Evaluation of {}", record.weights),
         notes: vec![
             format!(
                 "Filters {}, dialect {}, fixes {}.",
-                run.record.filters, config.dialect, config.fixes
+                record.filters, config.dialect, config.fixes
             ),
             format!(
                 "Time: mean over the images on device `{}`, {} threads, without decoding.",
                 request.device,
                 std::thread::available_parallelism().map_or(1, usize::from)
             ),
-        ],
-        runs: std::slice::from_ref(&run),
+        ]
+        .into_iter()
+        .chain(recovery)
+        .collect(),
+        methods: std::slice::from_ref(&method),
         shown: 0,
         metric: METRICS[0].into(),
     };
     let table = outputs.write(&request.out)?;
-    let RunRecord { scores, input_scores, .. } = run.record;
+    let RunRecord { scores, input_scores, .. } = record.clone();
     scores.write_json(&request.out.join("metrics.json"))?;
     scores.write_csv(&request.out.join("per_image.csv"))?;
     Ok(EvaluationSummary { table, scores, input_scores, out: request.out.clone() })

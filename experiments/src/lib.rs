@@ -13,20 +13,22 @@ mod error;
 mod evaluation;
 mod inspection;
 mod lpips_weights;
+mod methods;
 mod outputs;
 mod recipe;
 mod record;
+mod recovery;
 mod report;
 mod reproduce;
 mod runs;
 mod test_pairs;
 
-pub use compare::{CompareRequest, CompareSummary, compare};
+pub use compare::{CompareRequest, CompareSummary, INPUT_BASELINE, compare};
 pub use error::ExperimentError;
 pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
 pub use inspection::{InspectionRequest, InspectionSummary, inspect};
-pub use lpips_weights::read_lpips_vgg;
-pub use recipe::{Recipe, RunSpec, recipes};
+pub use lpips_weights::{HubError, read_lpips_vgg};
+pub use recipe::{Recipe, RunSpec, Training, recipes};
 pub use report::{ReportRequest, ReportSummary, report};
 pub use reproduce::{ReproduceSummary, reproduce};
 

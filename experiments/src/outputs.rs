@@ -12,6 +12,7 @@ use deeplpf_eval::{
 
 use crate::{
     Result,
+    methods::Method,
     record::{Picture, RecordedPhotograph, RunRecord},
     runs::Run,
 };
@@ -21,16 +22,16 @@ const SHEET_ROWS: usize = 12;
 /// Fewest photographs whose spread a histogram shows.
 const HISTOGRAM_IMAGES: usize = 10;
 /// The row of the unchanged inputs.
-const INPUT: &str = "input, unchanged";
+pub(crate) const INPUT: &str = "input, unchanged";
 
-/// Everything that is said about some runs, which were judged on the same pairs.
+/// Everything that is said about some methods, which were judged on the same pairs.
 pub(crate) struct Outputs<'a> {
     pub title: String,
     /// Sentences under the table.
     pub notes: Vec<String>,
     /// At least one.
-    pub runs: &'a [Run],
-    /// Index of the run that is emphasised and sorts the contact sheet.
+    pub methods: &'a [Method],
+    /// Index of the method that is emphasised and sorts the contact sheet.
     pub shown: usize,
     /// Key of the metric of plots and contact sheet.
     pub metric: String,
@@ -72,16 +73,17 @@ impl Outputs<'_> {
     }
 
     fn first(&self) -> &RunRecord {
-        &self.runs[0].record
+        &self.methods[0].first().record
     }
 
-    fn shown(&self) -> &Run {
-        &self.runs[self.shown]
+    fn shown(&self) -> &Method {
+        &self.methods[self.shown]
     }
 
     fn facts(&self) -> Vec<(String, String)> {
         let photographs = ("Photographs".to_string(), self.first().photographs.len().to_string());
-        if let [run] = self.runs {
+        if let [method] = self.methods {
+            let run = method.first();
             let record = &run.record;
             let mut facts = vec![
                 photographs,
@@ -94,19 +96,23 @@ impl Outputs<'_> {
             ];
             if let Some(training) = &run.training {
                 facts.push(("Epochs".into(), training.epochs.len().to_string()));
-                facts.push(("Seed".into(), training.config.seed.to_string()));
             }
+            facts.extend(method.seeds().map(|seeds| ("Trained with".into(), seeds)));
             return facts;
         }
-        let fact = |run: &Run| {
-            let epochs = run.training.as_ref().map_or(String::new(), |training| {
-                format!(", {} epochs, seed {}", training.epochs.len(), training.config.seed)
-            });
+        let fact = |method: &Method| {
+            let run = method.first();
+            let epochs = run
+                .training
+                .as_ref()
+                .map_or(String::new(), |training| format!(", {} epochs", training.epochs.len()));
+            let seeds = method.seeds().map_or(String::new(), |seeds| format!(", {seeds}"));
             let RunRecord { filters, parameters, .. } = &run.record;
-            let text = format!("{filters}, {parameters} parameters{epochs}, {}", time(&run.record));
-            (run.label.clone(), text)
+            let time = time(&run.record);
+            let text = format!("{filters}, {parameters} parameters{epochs}{seeds}, {time}");
+            (method.label.clone(), text)
         };
-        std::iter::once(photographs).chain(self.runs.iter().map(fact)).collect()
+        std::iter::once(photographs).chain(self.methods.iter().map(fact)).collect()
     }
 
     pub fn table(&self) -> Result<Table> {
@@ -125,12 +131,13 @@ impl Outputs<'_> {
         };
         let mut table = Table::new(&self.title, caption, first.scores.metrics().to_vec());
         table.push_scores(INPUT, &first.input_scores)?;
-        for run in self.runs {
-            let row = table.push_scores(&run.label, &run.record.scores)?;
-            row.with_parameters(run.record.parameters as u64);
-            // Times of several runs were not taken side by side.
-            if self.runs.len() == 1 {
-                row.with_seconds_per_image(run.record.seconds_per_photograph);
+        for method in self.methods {
+            let record = &method.first().record;
+            let row = table.push_seeds(&method.label, &method.scores())?;
+            row.with_parameters(record.parameters as u64);
+            // Times of several methods were not taken side by side.
+            if self.methods.len() == 1 {
+                row.with_seconds_per_image(record.seconds_per_photograph);
             }
         }
         // Results under the same protocol only: others could not be compared.
@@ -141,8 +148,9 @@ impl Outputs<'_> {
     /// The metric of plots, by its key.
     fn metric(&self) -> Result<Metric> {
         // Selecting one image checks the key and names those there are.
-        select_images(&self.shown().record.scores, &self.metric, 1)?;
-        let metrics = self.shown().record.scores.metrics();
+        let scores = &self.shown().first().record.scores;
+        select_images(scores, &self.metric, 1)?;
+        let metrics = scores.metrics();
         let found = metrics.iter().find(|metric| metric.key == self.metric.as_str());
         Ok(found.cloned().unwrap_or_else(|| metrics[0].clone()))
     }
@@ -151,18 +159,18 @@ impl Outputs<'_> {
     fn plots(&self) -> Result<Vec<(&'static str, Box<dyn Plot>)>> {
         let metric = self.metric()?;
         let mut plots: Vec<(&'static str, Box<dyn Plot>)> = Vec::new();
-        if self.runs.len() > 1 {
-            let bars = self.bars(&metric);
+        if self.methods.len() > 1 {
+            let bars = self.bars(&metric)?;
             // Where every image equals its target, PSNR is infinite and has no bars.
             if !bars.bars.is_empty() {
                 plots.push(("ablation", Box::new(bars)));
             }
-            let scatter = self.scatter(&metric);
+            let scatter = self.scatter(&metric)?;
             if scatter.points.iter().any(|point| point.x.is_finite() && point.y.is_finite()) {
                 plots.push(("scatter", Box::new(scatter)));
             }
         }
-        if let Some(histogram) = self.histogram(&metric) {
+        if let Some(histogram) = self.histogram(&metric)? {
             plots.push(("histogram", Box::new(histogram)));
         }
         for (name, curves) in self.training_curves() {
@@ -171,8 +179,8 @@ impl Outputs<'_> {
         Ok(plots)
     }
 
-    /// The mean of every run with its interval over the photographs, the shown one dark.
-    fn bars(&self, metric: &Metric) -> Bars {
+    /// The mean of every method with its interval over the photographs, the shown one dark.
+    fn bars(&self, metric: &Metric) -> Result<Bars> {
         let bar = |label: &str, scores: &Scores| {
             let bar = Bar::new(label, scores.mean_of(&metric.key)?);
             Some(match bootstrap_mean(&scores.column(&metric.key)?) {
@@ -181,9 +189,9 @@ impl Outputs<'_> {
             })
         };
         let mut bars = Vec::from_iter(bar(INPUT, &self.first().input_scores));
-        for (index, run) in self.runs.iter().enumerate() {
+        for (index, method) in self.methods.iter().enumerate() {
             bars.extend(
-                bar(&run.label, &run.record.scores)
+                bar(&method.label, &method.mean_scores()?)
                     .map(|bar| if index == self.shown { bar.with_emphasis() } else { bar }),
             );
         }
@@ -193,69 +201,65 @@ impl Outputs<'_> {
         } else {
             ""
         };
-        Bars {
+        Ok(Bars {
             title: format!("{} on {}{intervals}", metric.label, self.first().split),
             metric: metric.clone(),
             axis_from: None,
             bars,
-        }
+        })
     }
 
-    /// The shown run against the one before it, or after it if it is the first.
-    fn scatter(&self, metric: &Metric) -> Scatter {
-        let other = &self.runs[if self.shown == 0 { 1 } else { self.shown - 1 }];
+    /// The shown method against the one before it, or after it if it is the first; over seeds by
+    /// the mean.
+    fn scatter(&self, metric: &Metric) -> Result<Scatter> {
+        let other = &self.methods[if self.shown == 0 { 1 } else { self.shown - 1 }];
         let shown = self.shown();
+        let (x, y) = (other.mean_scores()?, shown.mean_scores()?);
         let point = |id: &String| {
-            let value = |run: &Run| run.record.scores.get(id, &metric.key);
-            Some(ScatterPoint { id: id.clone(), x: value(other)?, y: value(shown)? })
+            let (x, y) = (x.get(id, &metric.key)?, y.get(id, &metric.key)?);
+            Some(ScatterPoint { id: id.clone(), x, y })
         };
-        Scatter {
+        Ok(Scatter {
             title: format!("{} against {}, photograph by photograph", shown.label, other.label),
             metric: metric.clone(),
             x_label: other.label.clone(),
             y_label: shown.label.clone(),
             points: self.first().photographs.keys().filter_map(point).collect(),
-        }
-    }
-
-    fn histogram(&self, metric: &Metric) -> Option<Histogram> {
-        let sample = |run: &Run| {
-            let values = run.record.scores.column(&metric.key)?;
-            Some(Sample { label: run.label.clone(), values })
-        };
-        let samples: Vec<Sample> = self.runs.iter().filter_map(sample).collect();
-        let images = self.first().photographs.len();
-        let drawable =
-            samples.iter().flat_map(|sample| &sample.values).any(|value| value.is_finite());
-        (images >= HISTOGRAM_IMAGES && drawable).then(|| Histogram {
-            title: format!("{} of {images} photographs", metric.label),
-            metric: metric.clone(),
-            samples,
         })
     }
 
-    /// Curves of runs that differ in their seed only are one curve with a band.
-    fn training_curves(&self) -> Vec<(&'static str, Curves)> {
-        let mut groups: Vec<(String, Vec<&Run>)> = Vec::new();
-        for run in self.runs {
-            let Some(training) = &run.training else { continue };
-            let key = training.without_seed();
-            match groups.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, group)) => group.push(run),
-                None => groups.push((key, vec![run])),
+    fn histogram(&self, metric: &Metric) -> Result<Option<Histogram>> {
+        let mut samples = Vec::new();
+        for method in self.methods {
+            if let Some(values) = method.mean_scores()?.column(&metric.key) {
+                samples.push(Sample { label: method.label.clone(), values });
             }
         }
+        let images = self.first().photographs.len();
+        let drawable =
+            samples.iter().flat_map(|sample| &sample.values).any(|value| value.is_finite());
+        Ok((images >= HISTOGRAM_IMAGES && drawable).then(|| Histogram {
+            title: format!("{} of {images} photographs", metric.label),
+            metric: metric.clone(),
+            samples,
+        }))
+    }
+
+    /// A curve for each method; one of several seeds has a band.
+    fn training_curves(&self) -> Vec<(&'static str, Curves)> {
         type Points = Vec<(f64, f64)>;
         let curves = |title: &str, y_label: &str, log_y, of: fn(&Run) -> Points| {
-            let series = groups
+            let series = self
+                .methods
                 .iter()
-                .map(|(_, group)| {
-                    let runs: Vec<Points> = group.iter().map(|run| of(run)).collect();
-                    Series::over_seeds(group_label(group), &runs)
+                .map(|method| {
+                    let runs: Vec<Points> =
+                        method.runs.iter().map(of).filter(|points| !points.is_empty()).collect();
+                    Series::over_seeds(&method.label, &runs)
                 })
                 .filter(|series| !series.points.is_empty())
                 .collect::<Vec<_>>();
-            let banded = groups.iter().any(|(_, group)| group.len() > 1);
+            let banded = self.methods.iter().any(|method| method.runs.len() > 1);
             let note = if banded { ", mean and one standard deviation over seeds" } else { "" };
             Curves {
                 title: format!("{title}{note}"),
@@ -284,41 +288,43 @@ impl Outputs<'_> {
     }
 
     fn gallery_item(&self, id: &str) -> Result<GalleryItem> {
-        let first = &self.runs[0];
+        let first = self.methods[0].first();
         let file = |run: &Run, picture| run.record.picture(&run.folder, id, picture);
         let mut item = GalleryItem::new(id).with_scored_picture(
             "input",
             file(first, Picture::Input)?,
             &first.record.input_scores,
         );
-        for run in self.runs {
+        for method in self.methods {
+            let run = method.first();
             let output = file(run, Picture::Output)?;
-            item = item.with_scored_picture(&run.label, output, &run.record.scores);
+            item = item.with_scored_picture(method.picture_label(), output, &run.record.scores);
         }
         item = item.with_picture("target", file(first, Picture::Target)?);
-        for run in self.runs {
-            item = item.with_picture(format!("error of {}", run.label), file(run, Picture::Error)?);
+        for method in self.methods {
+            let (run, label) = (method.first(), method.picture_label());
+            item = item.with_picture(format!("error of {label}"), file(run, Picture::Error)?);
             if let Some(drawing) = run.record.drawing(id) {
-                item = item.with_filters(&run.label, drawing);
+                item = item.with_filters(label, drawing);
             }
         }
         Ok(item)
     }
 
-    /// Input, every run and target, sorted by the shown run.
+    /// Input, every method and target, sorted by the shown method.
     fn sheet(&self) -> Result<ContactSheet> {
         let metric = self.metric()?;
         let shown = self.shown();
-        let first = &self.runs[0];
-        let selected = select_images(&shown.record.scores, &self.metric, SHEET_ROWS)?;
-        let all = first.photographs_len();
-        let by = format!("{} of {}", metric.label, shown.label);
+        let first = self.methods[0].first();
+        let selected = select_images(&shown.first().record.scores, &self.metric, SHEET_ROWS)?;
+        let all = first.record.photographs.len();
+        let by = format!("{} of {}", metric.label, shown.picture_label());
         let title = match selected.len() {
             some if some < all => format!("Best, median and worst by {by}"),
             _ => format!("Sorted by {by}"),
         };
         let mut columns = vec!["input".to_owned()];
-        columns.extend(self.runs.iter().map(|run| run.label.clone()));
+        columns.extend(self.methods.iter().map(Method::picture_label));
         columns.push("target".into());
         let mut sheet = ContactSheet::new(title, columns);
         for image in selected {
@@ -332,7 +338,7 @@ impl Outputs<'_> {
             };
             let input = first.record.input_scores.get(id, &metric.key);
             let mut cells = vec![cell(first, Picture::Input, input)?];
-            for run in self.runs {
+            for run in self.methods.iter().map(Method::first) {
                 cells.push(cell(run, Picture::Output, run.record.scores.get(id, &metric.key))?);
             }
             cells.push(cell(first, Picture::Target, None)?);
@@ -342,30 +348,6 @@ impl Outputs<'_> {
     }
 }
 
-impl Run {
-    fn photographs_len(&self) -> usize {
-        self.record.photographs.len()
-    }
-}
-
 fn time(record: &RunRecord) -> String {
     format!("{:.2} s a photograph", record.seconds_per_photograph)
-}
-
-/// The name of runs that differ in their seed: what their names have in common, or all of them.
-fn group_label(group: &[&Run]) -> String {
-    let names: Vec<&str> = group.iter().map(|run| run.label.as_str()).collect();
-    let [first, others @ ..] = &names[..] else { return String::new() };
-    if others.is_empty() {
-        return (*first).to_owned();
-    }
-    let mut common = *first;
-    while !others.iter().all(|other| other.starts_with(common)) {
-        let end = common.char_indices().next_back().map_or(0, |(index, _)| index);
-        common = &common[..end];
-    }
-    let common = common.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')');
-    let common = common.strip_suffix("seed").unwrap_or(common);
-    let common = common.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')');
-    if common.is_empty() { names.join(", ") } else { format!("{common}, {} seeds", names.len()) }
 }

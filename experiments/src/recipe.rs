@@ -17,6 +17,7 @@ const BUILT_IN: &[(&str, &str)] = &[("sample", include_str!("../recipes/sample.t
 /// title = "Filter ablation"
 /// description = "One sentence."
 /// shown = "full"              # the run whose pictures are shown
+/// seeds = [1, 2, 3]           # every run is trained with each; without it, with that of `base`
 ///
 /// [test]
 /// data = "sample"             # or a paired folder
@@ -29,6 +30,7 @@ const BUILT_IN: &[(&str, &str)] = &[("sample", include_str!("../recipes/sample.t
 /// name = "full"               # also the run's folder
 /// label = "all three filters" # in tables and plots
 /// set = { model = { elliptical = 0 } }   # on top of `base`
+/// seeds = [1, 2, 3, 4, 5]     # instead of the recipe's
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +41,8 @@ pub struct Recipe {
     pub description: String,
     /// Name of the run whose pictures are shown.
     pub shown: String,
+    /// The seeds every run is trained with; empty: that of its configuration alone.
+    pub seeds: Vec<u64>,
     /// What the runs are judged on.
     pub test: TestSpec,
     /// Keys of [`TrainConfig`] shared by all runs.
@@ -63,12 +67,34 @@ pub struct TestSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunSpec {
-    /// Short name: letters, digits, `-` and `_`.
+    /// Short name: letters, digits, `-` and `_`. Also the folder of the run; with several seeds
+    /// followed by `-seed1` and so on.
     pub name: String,
     /// Name in tables and plots.
     pub label: String,
     /// Keys of [`TrainConfig`] on top of the recipe's `base`.
     pub set: Table,
+    /// Its seeds, if they are others than the recipe's.
+    pub seeds: Vec<u64>,
+}
+
+/// One training of a recipe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// Name of its folder.
+    pub folder: String,
+    /// Name for people: the run's label, and the seed where there are several.
+    pub label: String,
+    /// The configuration, seed included; its `run` is still to be set.
+    pub config: TrainConfig,
+}
+
+/// The name of a run without the `-seed1` of its folder.
+pub(crate) fn without_seed(folder: &str) -> &str {
+    match folder.rsplit_once("-seed") {
+        Some((name, seed)) if !seed.is_empty() && seed.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => folder,
+    }
 }
 
 /// Name and description of the built-in recipes.
@@ -127,6 +153,18 @@ impl Recipe {
                     run.name
                 ));
             }
+            if without_seed(&run.name) != run.name {
+                return refuse(format!(
+                    "run `{}` is named like one seed of a run; name it otherwise, and list seeds \
+                     as `seeds`",
+                    run.name
+                ));
+            }
+            for seeds in [&recipe.seeds, &run.seeds] {
+                if let Some(seed) = (1..seeds.len()).find(|&i| seeds[..i].contains(&seeds[i])) {
+                    return refuse(format!("seed {} is listed twice", seeds[seed]));
+                }
+            }
             if recipe.run[..index].iter().any(|other| other.name == run.name) {
                 return refuse(format!("two runs are called `{}`", run.name));
             }
@@ -138,7 +176,28 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The training configuration of one run.
+    /// The trainings of one run, one for each seed.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn trainings(&self, run: &RunSpec, name: &str) -> Result<Vec<Training>> {
+        let config = self.train_config(run, name)?;
+        let seeds = if run.seeds.is_empty() { &self.seeds } else { &run.seeds };
+        let several = seeds.len() > 1;
+        let with_seed = |&seed: &u64| {
+            let (mut folder, mut label) = (run.name.clone(), run.label.clone());
+            if several {
+                folder.push_str(&format!("-seed{seed}"));
+                label.push_str(&format!(", seed {seed}"));
+            }
+            Training { folder, label, config: TrainConfig { seed, ..config.clone() } }
+        };
+        let own = [config.seed];
+        let seeds = if seeds.is_empty() { &own[..] } else { &seeds[..] };
+        Ok(seeds.iter().map(with_seed).collect())
+    }
+
+    /// The training configuration of one run, with the seed of `base` or its own keys.
     ///
     /// # Errors
     /// As [`Recipe::parse`].
@@ -189,6 +248,27 @@ mod tests {
     }
 
     #[test]
+    fn every_seed_is_a_training() {
+        let with = |seeds: &str, own: &str| -> Vec<(String, String, u64)> {
+            let text =
+                format!("seeds = {seeds}\n{}\nlabel = \"B\"\nseeds = {own}", TEXT.trim_end());
+            let recipe = Recipe::parse(&text, "test").unwrap();
+            let trainings = recipe.trainings(&recipe.run[1], "test").unwrap();
+            trainings.into_iter().map(|t| (t.folder, t.label, t.config.seed)).collect()
+        };
+        let training =
+            |folder: &str, label: &str, seed| (folder.to_owned(), label.to_owned(), seed);
+        let default = TrainConfig::default().seed;
+        assert_eq!(with("[]", "[]"), [training("b", "B", default)]);
+        assert_eq!(with("[]", "[7]"), [training("b", "B", 7)]);
+        let two = [training("b-seed3", "B, seed 3", 3), training("b-seed4", "B, seed 4", 4)];
+        assert_eq!(with("[3, 4]", "[]"), two);
+        assert_eq!(with("[9]", "[3, 4]"), two);
+        assert!(two.iter().all(|(folder, ..)| without_seed(folder) == "b"));
+        assert_eq!((without_seed("b-seeds"), without_seed("b-seed")), ("b-seeds", "b-seed"));
+    }
+
+    #[test]
     fn built_in_recipes_are_valid() {
         assert!(recipes().unwrap().iter().all(|(_, description)| !description.is_empty()));
     }
@@ -205,6 +285,10 @@ mod tests {
         assert!(changed("name = \"b\"", "name = \"a\"").contains("two runs are called `a`"));
         assert!(changed("name = \"b\"", "name = \"../b\"").contains("`name` must be"));
         assert!(changed("shown = \"b\"", "shown = \"c\"").contains("shown"));
+        let twice = changed("shown", "seeds = [1, 2, 1]\nshown");
+        assert!(twice.contains("seed 1 is listed twice"), "{twice}");
+        let seed = changed("name = \"a\"", "name = \"a-seed2\"");
+        assert!(seed.contains("named like one seed"), "{seed}");
         let unknown = Recipe::find("sampel").unwrap_err().to_string();
         assert!(unknown.contains("did you mean `sample`?"), "{unknown}");
     }

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     ExperimentError, Result,
+    methods::group,
     outputs::Outputs,
     runs::{find_runs, require_same_pairs},
 };
@@ -70,20 +71,22 @@ impl fmt::Display for ReportSummary {
 pub fn report(request: &ReportRequest, announce: &mut dyn FnMut(&str)) -> Result<ReportSummary> {
     let runs = find_runs(&request.runs, &request.device, announce)?;
     require_same_pairs(&runs)?;
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+    let labels: Vec<String> = runs.iter().map(|run| run.label.clone()).collect();
+    let methods = group(runs);
+    let (Some(first), Some(last)) = (methods.first(), methods.last()) else {
         let path = PathBuf::from(".");
         return Err(ExperimentError::NoRun { path, reason: "no folder was given".into() });
     };
-    let labels: Vec<String> = runs.iter().map(|run| run.label.clone()).collect();
     let outputs = Outputs {
-        title: match &labels[..] {
-            [one] => format!("Run {one}"),
-            [one, two] => format!("{one} and {two}"),
-            _ => format!("{} runs, {} to {}", labels.len(), first.label, last.label),
+        title: match &methods[..] {
+            [one] if one.runs.len() == 1 => format!("Run {}", one.label),
+            [one] => one.label.clone(),
+            [one, two] => format!("{} and {}", one.label, two.label),
+            _ => format!("{} methods, {} to {}", methods.len(), first.label, last.label),
         },
         notes: Vec::new(),
-        runs: &runs,
-        shown: runs.len() - 1,
+        methods: &methods,
+        shown: methods.len() - 1,
         metric: request.metric.clone(),
     };
     let out = match (&request.out, &request.runs[..]) {
@@ -98,6 +101,6 @@ pub fn report(request: &ReportRequest, announce: &mut dyn FnMut(&str)) -> Result
         outputs.write_pictures(folder)?;
     }
     let bytes = std::fs::metadata(&out).map_err(ExperimentError::io("read", &out))?.len();
-    let photographs = first.record.photographs.len();
+    let photographs = first.first().record.photographs.len();
     Ok(ReportSummary { out, runs: labels, photographs, bytes })
 }

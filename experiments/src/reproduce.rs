@@ -9,9 +9,11 @@ use std::{
 use deeplpf_train::{RunFolder, train};
 
 use crate::{
-    ExperimentError, Recipe, Result, RunSpec,
+    ExperimentError, Recipe, Result,
     evaluation::{load_enhancer, record_evaluation},
+    methods::Method,
     outputs::Outputs,
+    recipe::Training,
     runs::{Run, read_run},
     test_pairs::{TestPairs, test_pairs},
 };
@@ -54,29 +56,39 @@ pub fn reproduce(
     let tested = test_pairs(&recipe.test.data, target, list)?;
     fs::create_dir_all(&out).map_err(ExperimentError::io("create", &out))?;
 
-    let mut finished = Vec::new();
-    for (index, spec) in recipe.run.iter().enumerate() {
-        let place = format!("run {} of {}: {}", index + 1, recipe.run.len(), spec.label);
-        let run = train_and_judge(&recipe, name, spec, &out, &tested, &place, announce).map_err(
-            |source| ExperimentError::Run { run: spec.name.clone(), source: Box::new(source) },
-        )?;
-        finished.push(run);
+    let trainings: Vec<Vec<Training>> =
+        recipe.run.iter().map(|run| recipe.trainings(run, name)).collect::<Result<_>>()?;
+    let all = trainings.iter().map(Vec::len).sum::<usize>();
+    let mut number = 0;
+    let mut methods = Vec::new();
+    for (spec, trainings) in recipe.run.iter().zip(trainings) {
+        let mut runs = Vec::new();
+        for training in trainings {
+            number += 1;
+            let place = format!("run {number} of {all}: {}", training.label);
+            let folder = training.folder.clone();
+            let run = train_and_judge(training, &spec.label, &out, &tested, &place, announce);
+            runs.push(run.map_err(|source| ExperimentError::Run {
+                run: folder,
+                source: Box::new(source),
+            })?);
+        }
+        methods.push(Method { label: spec.label.clone(), runs });
     }
-    let table = write_outputs(&recipe, &finished, &out)?;
+    let table = write_outputs(&recipe, &methods, &out)?;
     Ok(ReproduceSummary { table, out })
 }
 
 fn train_and_judge(
-    recipe: &Recipe,
-    name: &str,
-    spec: &RunSpec,
+    training: Training,
+    label: &str,
     out: &Path,
     tested: &TestPairs,
     place: &str,
     announce: &mut dyn FnMut(&str),
 ) -> Result<Run> {
-    let mut config = recipe.train_config(spec, name)?;
-    config.run = out.join("runs").join(&spec.name);
+    let mut config = training.config;
+    config.run = out.join("runs").join(&training.folder);
     let folder = RunFolder::new(&config.run);
     let before = if folder.metrics().exists() { folder.records()?.len() as u64 } else { 0 };
     if before < config.epochs {
@@ -95,13 +107,13 @@ fn train_and_judge(
         announce(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
     }
     let enhancer = load_enhancer(&folder.best(), None, &config.device)?;
-    let label = spec.label.clone();
+    let label = label.to_owned();
     let record = record_evaluation(&enhancer, tested, label, &folder.best(), &config.run)?;
     record.scores.write_json(&config.run.join("evaluation.json"))?;
     read_run(&config.run)
 }
 
-fn write_outputs(recipe: &Recipe, runs: &[Run], out: &Path) -> Result<String> {
+fn write_outputs(recipe: &Recipe, methods: &[Method], out: &Path) -> Result<String> {
     // The recipe was checked to name one of its runs.
     let Some(shown) = recipe.run.iter().position(|run| run.name == recipe.shown) else {
         return Err(ExperimentError::Recipe {
@@ -112,7 +124,7 @@ fn write_outputs(recipe: &Recipe, runs: &[Run], out: &Path) -> Result<String> {
     let outputs = Outputs {
         title: recipe.title.clone(),
         notes: vec![recipe.description.clone()],
-        runs,
+        methods,
         shown,
         metric: "psnr".into(),
     };

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use deeplpf_eval::Scores;
 use deeplpf_train::{EpochRecord, RunFolder, TrainConfig, TrainingData};
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 /// A run or an evaluation with its record.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// Its name in tables; unique among the runs of a report.
+    /// Its name in tables.
     pub label: String,
     pub folder: PathBuf,
     pub record: RunRecord,
@@ -93,7 +94,6 @@ pub(crate) fn find_runs(
             }
         }
     }
-    name_apart(&mut found);
     Ok(found)
 }
 
@@ -153,23 +153,6 @@ fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&st
     Ok(())
 }
 
-/// Runs of one label are told apart by their folders' names, and by numbers where these are the
-/// same too.
-fn name_apart(runs: &mut [Run]) {
-    let same = |runs: &[Run], index: usize| {
-        runs.iter().filter(|run| run.label == runs[index].label).count() > 1
-    };
-    let double: Vec<bool> = (0..runs.len()).map(|index| same(runs, index)).collect();
-    for (run, _) in runs.iter_mut().zip(double).filter(|(_, double)| *double) {
-        let name = run.folder.file_name().unwrap_or(run.folder.as_os_str());
-        run.label = format!("{} ({})", run.label, name.to_string_lossy());
-    }
-    let double: Vec<bool> = (0..runs.len()).map(|index| same(runs, index)).collect();
-    for (index, run) in runs.iter_mut().enumerate().filter(|(index, _)| double[*index]) {
-        run.label = format!("{}, {}", run.label, index + 1);
-    }
-}
-
 /// Fails unless all runs were judged on the same pairs: the same names, and the same scores of the
 /// unchanged inputs, which are the same only for the same pictures.
 pub(crate) fn require_same_pairs(runs: &[Run]) -> Result<()> {
@@ -190,21 +173,30 @@ pub(crate) fn require_same_pairs(runs: &[Run]) -> Result<()> {
                 b.photographs.len()
             )));
         }
-        for metric in a.input_scores.metrics() {
-            for id in a.photographs.keys() {
-                let scores = [&a.input_scores, &b.input_scores].map(|s| s.get(id, &metric.key));
-                let [Some(one), Some(two)] = scores else { continue };
-                // Other processors may round the last digits of a sum differently.
-                if one != two && (one - two).abs() > 1e-6 * one.abs().max(1.0) {
-                    return Err(refuse(format!(
-                        "photograph `{id}` is not the same pair: its input has {} {} against {}",
-                        metric.label,
-                        metric.format(one),
-                        metric.format(two)
-                    )));
-                }
-            }
+        if let Some(reason) = other_inputs(&a.input_scores, &b.input_scores) {
+            return Err(refuse(reason));
         }
     }
     Ok(())
+}
+
+/// Where the scores of unchanged inputs differ, which those of the same pairs do not.
+pub(crate) fn other_inputs(a: &Scores, b: &Scores) -> Option<String> {
+    for metric in a.metrics() {
+        for (id, _) in a.images() {
+            let [Some(one), Some(two)] = [a, b].map(|scores| scores.get(id, &metric.key)) else {
+                continue;
+            };
+            // Other processors may round the last digits of a sum differently.
+            if one != two && (one - two).abs() > 1e-6 * one.abs().max(1.0) {
+                return Some(format!(
+                    "photograph `{id}` is not the same pair: its input has {} {} against {}",
+                    metric.label,
+                    metric.format(one),
+                    metric.format(two)
+                ));
+            }
+        }
+    }
+    None
 }

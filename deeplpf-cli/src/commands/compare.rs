@@ -13,12 +13,13 @@ use crate::console;
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// What to compare: folders of `deeplpf eval` or `deeplpf reproduce`, one of the latter's runs,
-    /// or .json files of `deeplpf metrics`. LABEL=RUN names it; runs of one label are seeds of one
-    /// method.
+    /// or .json files of `deeplpf metrics`. LABEL=RUN names it; runs of one label, and a recipe's
+    /// trainings of one run, are seeds of one method.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
 
-    /// Compare every method with this one only; by default every pair is compared.
+    /// Compare every method with this one only, or with the unchanged inputs (`input`); by default
+    /// every pair is compared.
     #[arg(long, value_name = "LABEL")]
     baseline: Option<String>,
 
@@ -57,6 +58,7 @@ const EXAMPLES: &str = "\
 Examples:
   deeplpf compare evaluation-a evaluation-b
   deeplpf compare runs/sample --baseline unet --metrics psnr,lpips_alex
+  deeplpf compare evaluation --baseline input
   deeplpf compare full=seed1 full=seed2 full=seed3 unet=unet1 unet=unet2 unet=unet3 -o comparison
 
 Every difference comes with its 95% paired bootstrap interval over the images, with wins and \

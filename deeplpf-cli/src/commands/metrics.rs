@@ -40,9 +40,10 @@ pub struct Args {
     metrics: Vec<String>,
 
     /// The weights of lpips_vgg, which are too large to be inside the program: torchvision's
-    /// vgg16, as .safetensors or as a state dict of PyTorch 1.6 or later.
+    /// vgg16, as .safetensors or as a .pth of PyTorch, or an address on the Hugging Face hub,
+    /// hf://OWNER/REPOSITORY@COMMIT/FILE#sha256=HASH (in programs built with the feature `hub`).
     #[arg(long, value_name = "FILE")]
-    lpips_vgg_weights: Option<PathBuf>,
+    lpips_vgg_weights: Option<String>,
 }
 
 /// What stdout gets.

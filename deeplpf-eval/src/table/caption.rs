@@ -82,6 +82,7 @@ impl Table {
             lines.push(format!("{}.", definitions.join("; ")));
         }
         lines.extend(self.spread_line());
+        lines.extend(self.pooled_lines());
         lines.extend(self.tests_line());
         if self.published.iter().any(|result| result.ssim.is_some())
             && self.columns.iter().any(|column| column.key == "ssim")
@@ -94,23 +95,45 @@ impl Table {
 
     /// What follows the values.
     fn spread_line(&self) -> Option<String> {
-        let any = |of: fn(&super::Row) -> bool| self.rows.iter().any(of);
-        let deviations = any(|row| row.deviations.iter().any(Option::is_some));
-        let intervals = any(|row| {
-            row.deviations.iter().zip(&row.intervals).any(|(d, i)| d.is_none() && i.is_some())
-        });
-        let percent = 100.0 * CONFIDENCE;
-        let interval = format!(
-            "In brackets: {percent}% bootstrap interval of the mean over images ({RESAMPLES} \
-             resamples)."
-        );
-        let deviation = "±: standard deviation over seeds.".to_owned();
-        match (deviations, intervals) {
-            (true, true) => Some(format!("{deviation} {interval}")),
-            (true, false) => Some(deviation),
-            (false, true) => Some(interval),
-            (false, false) => None,
+        let mut sentences = Vec::new();
+        let repeated: Vec<&super::Row> =
+            self.rows.iter().filter(|row| row.deviations.iter().any(Option::is_some)).collect();
+        if let Some(first) = repeated.first() {
+            let seeds = if repeated.iter().all(|row| row.seeds == first.seeds) {
+                format!("{} seeds", first.seeds)
+            } else {
+                let each: Vec<String> =
+                    repeated.iter().map(|row| format!("{} {}", row.method, row.seeds)).collect();
+                format!("seeds ({})", each.join(", "))
+            };
+            sentences.push(format!("±: standard deviation over {seeds}."));
         }
+        if self.rows.iter().any(|row| row.intervals.iter().any(Option::is_some)) {
+            let percent = 100.0 * CONFIDENCE;
+            let of_seeds = match repeated.is_empty() {
+                true => "",
+                false => ", of an image's mean over seeds where there are several",
+            };
+            sentences.push(format!(
+                "In brackets: {percent}% bootstrap interval of the mean over images ({RESAMPLES} \
+                 resamples{of_seeds})."
+            ));
+        }
+        (!sentences.is_empty()).then(|| sentences.join(" "))
+    }
+
+    /// The other way to average a PSNR.
+    fn pooled_lines(&self) -> Vec<String> {
+        let line = |(index, column): (usize, &crate::metrics::Metric)| {
+            let value = |row: &super::Row| {
+                Some(format!("{} {}", row.method, column.format(row.pooled[index]?)))
+            };
+            let values: Vec<String> = self.rows.iter().filter_map(value).collect();
+            let (label, values) = (&column.label, values.join(", "));
+            (!values.is_empty())
+                .then(|| format!("{label} of the pooled squared error (dB): {values}."))
+        };
+        self.columns.iter().enumerate().filter_map(line).collect()
     }
 
     /// Which differences are ones.

@@ -9,7 +9,7 @@ use crate::scores::JsonValue;
 impl Table {
     /// JSON in full precision, indented:
     /// `{"title", "caption": {...}, "columns": [...], "rows": [{"method", "values": {"<key>":
-    /// {"mean", "low", "high", "deviation", "rank", "standing"}}, "parameters",
+    /// {"mean", "low", "high", "deviation", "pooled", "rank", "standing"}}, "parameters",
     /// "seconds_per_image", "seeds"}], "published": [...]}`. What is not known is null; an
     /// infinite value is the string `"inf"`.
     ///
@@ -62,6 +62,7 @@ impl Table {
                 "low": interval.map(|interval| interval.low),
                 "high": interval.map(|interval| interval.high),
                 "deviation": row.deviations[column],
+                "pooled": row.pooled[column].map(JsonValue).map(serde_json::to_value).transpose()?,
                 "rank": rank,
                 "standing": self.standing(index, column).key(),
             });

@@ -199,18 +199,16 @@ impl Table {
         text.parse().ok()
     }
 
-    /// A value as text: with its deviation over seeds, or else with its interval over images.
+    /// A value as text, and behind it its deviation over seeds and its interval over images.
     pub(crate) fn value_and_spread(&self, row: usize, column: usize) -> Option<(String, String)> {
         let format = |value| self.columns[column].format(value);
         let row = &self.rows[row];
-        let spread = match (row.deviations[column], row.intervals[column]) {
-            (Some(deviation), _) => format!(" ± {}", format(deviation)),
-            (None, Some(interval)) => {
-                format!(" [{}, {}]", format(interval.low), format(interval.high))
-            }
-            (None, None) => String::new(),
-        };
-        Some((format(row.values[column]?), spread))
+        let deviation = row.deviations[column]
+            .map_or(String::new(), |deviation| format!(" ± {}", format(deviation)));
+        let interval = row.intervals[column].map_or(String::new(), |interval| {
+            format!(" [{}, {}]", format(interval.low), format(interval.high))
+        });
+        Some((format(row.values[column]?), deviation + &interval))
     }
 
     /// Whether any value has a mark.
@@ -372,7 +370,17 @@ pub(crate) mod tests {
         let seeds = [23.0, 24.0, 25.0].map(|mean| psnr_scores(mean, 0.0));
         table.push_seeds("three", &seeds).unwrap();
         let (value, spread) = table.value_and_spread(0, 0).unwrap();
-        assert_eq!((value.as_str(), spread.as_str()), ("24.00", " ± 1.00"));
+        assert_eq!(value, "24.00");
+        assert!(spread.starts_with(" ± 1.00 [23.") && spread.ends_with(']'), "{spread}");
+        let caption = table.caption_lines().join(" ");
+        assert!(caption.contains("±: standard deviation over 3 seeds."), "{caption}");
+        assert!(caption.contains("of an image's mean over seeds"), "{caption}");
+        // Far below 24: the images are up to 3.9 dB away from their mean.
+        assert!(caption.contains("pooled squared error (dB): three 23."), "{caption}");
+        table.push_scores("one", &psnr_scores(22.0, 0.0)).unwrap();
+        table.push_seeds("two", &seeds[..2]).unwrap();
+        let caption = table.caption_lines().join(" ");
+        assert!(caption.contains("deviation over seeds (three 3, two 2)."), "{caption}");
         let mut other = Scores::new(vec![Psnr.metric()]);
         for i in 0..40 {
             other.insert(ImageScores { id: format!("b{i}"), values: vec![1.0] }).unwrap();

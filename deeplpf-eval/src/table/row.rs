@@ -18,6 +18,9 @@ pub struct Row {
     pub intervals: Vec<Option<Interval>>,
     /// The standard deviation over seeds of each mean; `None` for one seed.
     pub deviations: Vec<Option<f64>>,
+    /// The PSNR of the pooled squared error, for columns that are a PSNR ([`Scores::pooled`]); over
+    /// the images of all seeds.
+    pub pooled: Vec<Option<f64>>,
     /// Number of seeds behind the values.
     pub seeds: usize,
     /// Number of the method's weights.
@@ -38,6 +41,7 @@ impl Row {
             values,
             intervals: vec![None; columns],
             deviations: vec![None; columns],
+            pooled: vec![None; columns],
             seeds: 1,
             parameters: None,
             seconds_per_image: None,
@@ -72,6 +76,7 @@ impl Row {
                 })
                 .collect();
             row.values[index] = Some(spread.mean);
+            row.pooled[index] = Scores::pooled_over(seeds, &column.key);
             row.deviations[index] = spread.deviation.filter(|deviation| deviation.is_finite());
             row.intervals[index] = bootstrap_mean(&per_image).map(|bootstrap| bootstrap.interval);
             row.per_image[index] = Some(per_image);

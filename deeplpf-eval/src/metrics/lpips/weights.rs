@@ -61,7 +61,9 @@ pub(super) fn embedded_alexnet() -> Result<Vec<Layer>> {
 
 /// The layers of LPIPS VGG16. `path` is for messages.
 pub(super) fn vgg16(features: &WeightTensors, path: &Path) -> Result<Vec<Layer>> {
-    let layers = layers(Network::Vgg16, features, &lin(LIN_VGG)?, path)?;
+    let linear_layers = lin(LIN_VGG)?;
+    require_same_linear_layers(features, &linear_layers, path)?;
+    let layers = layers(Network::Vgg16, features, &linear_layers, path)?;
     let convolutions = layers.iter().filter_map(|layer| match layer {
         Layer::Convolution(convolution) => Some(convolution),
         _ => None,
@@ -76,6 +78,33 @@ pub(super) fn vgg16(features: &WeightTensors, path: &Path) -> Result<Vec<Layer>>
         }
     }
     Ok(layers)
+}
+
+/// Files of the package lpips carry linear layers of their own; those of version 0.0 give other
+/// numbers.
+fn require_same_linear_layers(
+    tensors: &WeightTensors,
+    own: &WeightTensors,
+    path: &Path,
+) -> Result<()> {
+    /// Half precision moves a weight by less than this part of it, or this much.
+    const TOLERANCE: f32 = 1e-3;
+    let mut compared = 0;
+    for (name, own) in own {
+        let Some(other) = tensors.get(name) else { continue };
+        compared += 1;
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * b.abs().max(0.01);
+        if other.values.len() != own.values.len() || !other.values.iter().zip(&own.values).all(near)
+        {
+            let reason = format!("its `{name}` is not that of LPIPS v0.1 with VGG16");
+            return Err(refused(path, reason));
+        }
+    }
+    if compared > 0 && compared == tensors.len() {
+        let reason = "it holds LPIPS's linear layers only, which are inside the program already";
+        return Err(refused(path, reason.into()));
+    }
+    Ok(())
 }
 
 /// VGG16 without the check of whose weights they are.
@@ -150,7 +179,8 @@ fn layers(
     Ok(layers)
 }
 
-/// A tensor of the expected shape. A state dict of `vgg16().features` alone lacks the prefix.
+/// A tensor of the expected shape. A state dict of `vgg16().features` alone lacks the prefix; the
+/// package lpips cuts the network in five, `net.slice1.0.weight` to `net.slice5.28.weight`.
 fn find<'a>(
     tensors: &'a WeightTensors,
     layer: &str,
@@ -160,7 +190,10 @@ fn find<'a>(
 ) -> Result<&'a [f32]> {
     let name = format!("{layer}.{kind}");
     let short = name.strip_prefix("features.").unwrap_or(&name);
-    let Some(tensor) = tensors.get(&name).or_else(|| tensors.get(short)) else {
+    let sliced = (1..=5).map(|slice| format!("net.slice{slice}.{short}"));
+    let found = tensors.get(&name).or_else(|| tensors.get(short));
+    let Some(tensor) = found.or_else(|| sliced.into_iter().find_map(|name| tensors.get(&name)))
+    else {
         return Err(refused(path, format!("it has no tensor `{name}`")));
     };
     if tensor.shape != shape || tensor.values.len() != shape.iter().product::<usize>() {
@@ -216,6 +249,25 @@ mod tests {
         tensors.remove("features.14.weight");
         assert!(error(&tensors).contains("no tensor `features.14.weight`"));
         assert!(error(&tensors).contains("vgg.safetensors"));
+    }
+
+    #[test]
+    fn the_names_of_the_package_lpips_are_known_and_its_other_versions_refused() {
+        let path = Path::new("lpips.pth");
+        let mut tensors: WeightTensors = super::super::tests::made_up_vgg()
+            .into_iter()
+            .map(|(name, tensor)| (name.replace("features.", "net.slice3."), tensor))
+            .collect();
+        assert_eq!(any_vgg16(&tensors).unwrap().len(), Network::Vgg16.layers().len());
+        let lin = lin(LIN_VGG).unwrap();
+        let error = vgg16(&lin, path).unwrap_err().to_string();
+        assert!(error.contains("linear layers only"), "{error}");
+        tensors.extend(lin);
+        let error = vgg16(&tensors, path).unwrap_err().to_string();
+        assert!(error.contains("IMAGENET1K_V1"), "{error}");
+        tensors.get_mut("lin2.model.1.weight").unwrap().values[5] += 0.5;
+        let error = vgg16(&tensors, path).unwrap_err().to_string();
+        assert!(error.contains("`lin2.model.1.weight` is not that of LPIPS v0.1"), "{error}");
     }
 
     #[test]
