@@ -2,6 +2,7 @@
 
 mod prepare;
 mod sample;
+mod synthesise;
 mod verify;
 
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ enum Command {
     Sample(sample::Args),
     /// Make a set that follows a protocol of FiveK: sizes, colours, names, lists.
     Prepare(prepare::Args),
+    /// Make a paired set from photographs by random filters, which are written down.
+    Synthesise(synthesise::Args),
     /// Say what is wrong with a folder of pairs.
     Verify(verify::Args),
 }
@@ -31,6 +34,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Sample(args) => sample::run(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Synthesise(args) => synthesise::run(args),
         Command::Verify(args) => verify::run(args),
     }
 }
