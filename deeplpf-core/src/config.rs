@@ -161,6 +161,62 @@ pub enum Polynomial {
     Cubic20,
 }
 
+/// What the network is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Input {
+    /// A photograph: three channels, the size of the output.
+    #[default]
+    Rgb,
+    /// A packed Bayer mosaic: red, green, blue, green at half the size of the output.
+    Bayer,
+    /// A packed X-Trans mosaic: red, green, blue, red, blue and four greens at a third of the size.
+    Xtrans,
+}
+
+impl Input {
+    /// Channels of the network's input: 3, 4 or 9.
+    pub fn channels(self) -> usize {
+        match self {
+            Input::Rgb => 3,
+            Input::Bayer => 4,
+            Input::Xtrans => 9,
+        }
+    }
+
+    /// Rows and columns of the output for one of the input: 1, 2 or 3.
+    pub fn scale(self) -> usize {
+        match self {
+            Input::Rgb => 1,
+            Input::Bayer => 2,
+            Input::Xtrans => 3,
+        }
+    }
+
+    /// The name used in configuration files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Input::Rgb => "rgb",
+            Input::Bayer => "bayer",
+            Input::Xtrans => "xtrans",
+        }
+    }
+
+    /// Channels of the U-Net's last layer, which a pixel shuffle turns into three at full size.
+    pub(crate) fn shuffled_channels(self) -> usize {
+        3 * self.scale() * self.scale()
+    }
+
+    /// The input's red, green and blue channels.
+    pub(crate) fn colours(self) -> [&'static [usize]; 3] {
+        match self {
+            Input::Rgb => [&[0], &[1], &[2]],
+            Input::Bayer => [&[0], &[1, 3], &[2]],
+            Input::Xtrans => [&[0, 3], &[1, 5, 6, 7, 8], &[2, 4]],
+        }
+    }
+}
+
 /// How a new model's weights start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -183,6 +239,8 @@ pub enum Initialisation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
+    /// What the network is given. Checkpoints from before this key are `rgb`.
+    pub input: Input,
     /// Which body of formulas.
     pub dialect: Dialect,
     /// Corrections of the release; `ellipse`, `fusion`, `ste`, `blend` and `msssim` have no
@@ -213,6 +271,7 @@ pub struct ModelConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
+            input: Input::Rgb,
             dialect: Dialect::Release,
             fixes: Fixes::NONE,
             polynomial: Polynomial::Cubic20,
@@ -311,8 +370,11 @@ impl ModelConfig {
             |inputs: usize, outputs: usize| conv(inputs, outputs, 3) + conv(outputs, outputs, 3);
         let [w1, w2, w3, w4, w5] = self.widths;
         let (features, width) = (self.features, self.head_width);
-        let unet =
-            double(3, w1) + double(w1, w2) + double(w2, w3) + double(w3, w4) + double(w4, w5);
+        let unet = double(self.input.channels(), w1)
+            + double(w1, w2)
+            + double(w2, w3)
+            + double(w3, w4)
+            + double(w4, w5);
         let expanding =
             double(w5 + w4, w4) + double(w4 + w3, w3) + double(w3 + w2, w2) + double(w2 + w1, w1);
         let pointwise: u128 = [w5, w4, w3, w2].iter().map(|&w| conv(w, w, 1)).sum();
@@ -332,7 +394,7 @@ impl ModelConfig {
             + pointwise
             + stored
             + gate
-            + double(w1, 3)
+            + double(w1, self.input.shuffled_channels())
             + conv(3, features, 3)
             + head(stack.polynomial_range().len(), 0)
             + head(stack.graduated_range().len(), self.graduated)
@@ -404,6 +466,8 @@ mod tests {
         for config in [
             ModelConfig::default(),
             ModelConfig { gates: true, colour: true, graduated: 2, ..small.clone() },
+            ModelConfig { input: Input::Bayer, ..small.clone() },
+            ModelConfig { input: Input::Xtrans, ..small.clone() },
             ModelConfig { polynomial: Polynomial::None, graduated: 0, elliptical: 0, ..small },
         ] {
             let model = crate::Model::new(

@@ -38,7 +38,7 @@ mod simd;
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;
 pub use compute::{Compute, Selection, select_device};
-pub use config::{Fix, Fixes, Initialisation, ModelConfig};
+pub use config::{Fix, Fixes, Initialisation, Input, ModelConfig};
 pub use edit::{GivenParameters, MAX_STRENGTH};
 pub use enhance::{
     EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use deeplpf_core::{
-    Checkpoint, CoreError, Fix, Fixes, Initialisation, Mode, Model, ModelConfig,
+    Checkpoint, CoreError, Enhancer, Fix, Fixes, Initialisation, Input, Mode, Model, ModelConfig,
     checkpoint::write_safetensors,
     config::Polynomial,
     random::{Generator, Purpose},
@@ -268,4 +268,116 @@ fn tensors_that_do_not_fit_are_all_named() {
     ] {
         assert!(error.contains(expected), "{error}");
     }
+}
+
+/// Packed mosaics and the pictures they are one of: (input, x, scale).
+fn packed(input: Input) -> Tensor {
+    let mut generator = Generator::new(29, Purpose::Synthesis, 0);
+    let count = 2 * input.channels() * 33 * 40;
+    let values: Vec<f64> = (0..count).map(|_| 0.05 + 0.2 * generator.uniform()).collect();
+    Tensor::from_vec(values, (2, input.channels(), 33, 40), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn packed_mosaics_become_pictures_of_the_sensors_size() {
+    for input in [Input::Bayer, Input::Xtrans] {
+        for base in
+            [ModelConfig::small(), ModelConfig { fixes: Fixes::NONE, ..ModelConfig::small() }]
+        {
+            let config = ModelConfig { input, ..base };
+            let model = model(&config, Initialisation::Release);
+            let x = packed(input);
+            let out = model.forward(&x, Mode::Evaluate).unwrap();
+            let (height, width) = (33 * input.scale(), 40 * input.scale());
+            assert_eq!(out.output.dims(), &[2, 3, height, width]);
+            // A gradient reaches every parameter that is used.
+            let out = model.forward(&x, Mode::Train { seed: 1, step: 1 }).unwrap();
+            let gradients = out.output.mean_all().unwrap().backward().unwrap();
+            let unused: Vec<&str> = model.unused_parameters().collect();
+            for (name, parameter) in model.parameters().iter() {
+                assert_eq!(gradients.get(parameter).is_some(), !unused.contains(&name), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_mosaics_start_as_their_own_colours() {
+    for input in [Input::Bayer, Input::Xtrans] {
+        let config = ModelConfig { input, ..ModelConfig::small() };
+        let model = model(&config, Initialisation::Identity);
+        let x = packed(input);
+        let output = model.forward(&x, Mode::Evaluate).unwrap().output;
+        let scale = input.scale();
+        let x: Vec<Vec<Vec<f64>>> = x.get(1).unwrap().to_vec3().unwrap();
+        let output: Vec<Vec<Vec<f64>>> = output.get(1).unwrap().to_vec3().unwrap();
+        let colours: [&[usize]; 3] = match input {
+            Input::Bayer => [&[0], &[1, 3], &[2]],
+            _ => [&[0, 3], &[1, 5, 6, 7, 8], &[2, 4]],
+        };
+        for (plane, channels) in output.iter().zip(colours) {
+            for (r, row) in plane.iter().enumerate() {
+                for (c, value) in row.iter().enumerate() {
+                    let sum: f64 = channels.iter().map(|&k| x[k][r / scale][c / scale]).sum();
+                    let mean = sum / channels.len() as f64;
+                    // The filters' neutral setting is neutral up to rounding of a few products.
+                    assert!((value - mean).abs() < 1e-9, "{input:?} {r} {c}: {value} {mean}");
+                }
+            }
+        }
+    }
+}
+
+/// Sample (i, j) of a pixel's block comes from channel c s^2 + i s + j: what PyTorch's
+/// `pixel_shuffle` says.
+#[test]
+fn the_last_layer_is_shuffled_in_pytorchs_order() {
+    let config = ModelConfig {
+        input: Input::Bayer,
+        polynomial: Polynomial::None,
+        graduated: 0,
+        elliptical: 0,
+        ..ModelConfig::small()
+    };
+    let model = model(&config, Initialisation::Identity);
+    let bias = model.parameters().get("backbonenet.unet.conv_last.conv2.bias").unwrap();
+    let x = packed(Input::Bayer);
+    let before = model.forward(&x, Mode::Evaluate).unwrap().output;
+    // Blue, row 1, column 0 of each block.
+    let values: Vec<f64> = (0..12).map(|k| if k == 2 * 4 + 2 { 0.25 } else { 0.0 }).collect();
+    bias.set(&Tensor::from_vec(values, 12, &Device::Cpu).unwrap()).unwrap();
+    let after = model.forward(&x, Mode::Evaluate).unwrap().output;
+    let change: Vec<Vec<Vec<f64>>> = (after - before).unwrap().get(0).unwrap().to_vec3().unwrap();
+    for (channel, plane) in change.iter().enumerate() {
+        for (r, row) in plane.iter().enumerate() {
+            for (c, value) in row.iter().enumerate() {
+                let changed = channel == 2 && r % 2 == 1 && c % 2 == 0;
+                assert_eq!(*value > 0.1, changed, "{channel} {r} {c}: {value}");
+                assert!(changed || value.abs() < 1e-12, "{channel} {r} {c}: {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn inputs_of_another_kind_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ModelConfig { input: Input::Bayer, ..ModelConfig::small() };
+    let bayer = model(&config, Initialisation::Release);
+    let error = bayer.forward(&packed(Input::Xtrans), Mode::Evaluate).unwrap_err().to_string();
+    assert!(error.contains("expected (N, 4, H, W)"), "{error}");
+
+    let path = folder.path().join("bayer.safetensors");
+    write_safetensors(&bayer, &path).unwrap();
+    let file = Checkpoint::read(&path).unwrap();
+    let back = file.model(Some(&config), DType::F64, &Device::Cpu).unwrap();
+    assert_eq!(back.config(), &config);
+    let error = file.model(Some(&ModelConfig::small()), DType::F64, &Device::Cpu).unwrap_err();
+    assert!(
+        error.to_string().contains("input is \"bayer\" in the file, asked for \"rgb\""),
+        "{error}"
+    );
+
+    let error = Enhancer::new(back).err().unwrap().to_string();
+    assert!(error.contains("packed raw mosaics, not photographs"), "{error}");
 }

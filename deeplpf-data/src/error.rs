@@ -9,6 +9,12 @@ use crate::picture::SourceFormat;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
+    /// A camera raw file.
+    #[error(transparent)]
+    Raw(#[from] crate::raw::RawError),
+    /// See-in-the-Dark.
+    #[error(transparent)]
+    Sid(#[from] crate::sid::SidError),
     /// The file or folder could not be read at all.
     #[error("{} cannot be read: {source}", path.display())]
     Read {

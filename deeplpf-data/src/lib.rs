@@ -30,6 +30,8 @@
 //! | [`find`] | the pictures among files and folders named by a user |
 //! | [`split`] | lists of ids, read from text or drawn at random |
 //! | [`protocol`] | FiveK's protocols: lists, rendering, target, size |
+//! | [`raw`] | camera raw files and a rendering of our own |
+//! | [`sid`] | See-in-the-Dark: lists, packing, pairs |
 //! | [`prepare`] | sets that follow a protocol, from originals |
 //! | [`address`] | folders and URLs |
 //! | [`verify`] | what is wrong with a paired folder |
@@ -54,9 +56,11 @@ pub mod picture;
 pub mod prepare;
 pub mod protocol;
 mod random;
+pub mod raw;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod sample;
+pub mod sid;
 pub mod split;
 pub mod synthetic;
 mod tree;

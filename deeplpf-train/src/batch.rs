@@ -5,9 +5,10 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use deeplpf_core::random::{Generator, Purpose};
 use deeplpf_data::{
-    Pair, PairPaths,
+    DataError, Pair, PairPaths,
     cache::PairCache,
     feed::{PairView, PlanarBatch, Preparation},
+    sid::{SidFiles, SidPair},
 };
 use ndarray::Array3;
 
@@ -22,6 +23,8 @@ pub enum PairSource {
     Files(Vec<PairPaths>),
     /// Decoded already, in a file: pairs of a cache by their numbers.
     Cached(Arc<PairCache>, Vec<usize>),
+    /// Exposures of See-in-the-Dark, decoded when they are needed.
+    Sid(Vec<SidFiles>),
 }
 
 impl PairSource {
@@ -31,6 +34,7 @@ impl PairSource {
             PairSource::Memory(pairs) => pairs.len(),
             PairSource::Files(paths) => paths.len(),
             PairSource::Cached(_, numbers) => numbers.len(),
+            PairSource::Sid(files) => files.len(),
         }
     }
 
@@ -45,10 +49,11 @@ impl PairSource {
             PairSource::Memory(pairs) => &pairs[index].id,
             PairSource::Files(paths) => &paths[index].id,
             PairSource::Cached(cache, numbers) => cache.pair(numbers[index]).id,
+            PairSource::Sid(files) => &files[index].id,
         }
     }
 
-    /// The pair itself. Panics past the end.
+    /// The pair itself, of See-in-the-Dark with an input as its protocol says. Panics past the end.
     ///
     /// # Errors
     /// A file that cannot be decoded, or a pair of unequal sizes.
@@ -57,6 +62,11 @@ impl PairSource {
             PairSource::Memory(pairs) => pairs[index].clone(),
             PairSource::Files(paths) => paths[index].load()?,
             PairSource::Cached(cache, numbers) => cache.pair(numbers[index]).to_pair(),
+            PairSource::Sid(files) => {
+                let SidPair { id, input, target, .. } =
+                    files[index].load().map_err(DataError::from)?;
+                Pair { id, input, target }
+            }
         })
     }
 }
@@ -66,9 +76,9 @@ impl PairSource {
 pub struct Batch {
     /// Ids, in the order of the images.
     pub ids: Vec<String>,
-    /// (N, 3, H, W).
+    /// (N, 3, H, W); packed mosaics (N, 4 or 9, H, W).
     pub input: Tensor,
-    /// (N, 3, H, W).
+    /// (N, 3, H, W), twice or three times as high and wide for packed mosaics.
     pub target: Tensor,
 }
 
@@ -99,13 +109,13 @@ impl Batch {
     /// # Errors
     /// A device without room.
     pub fn from_planes(batch: PlanarBatch, dtype: DType, device: &Device) -> Result<Self> {
+        let target_shape = batch.target_shape();
         let PlanarBatch { ids, shape, input, target } = batch;
-        let [count, channels, height, width] = shape;
-        let tensor = |values: Vec<f32>| -> Result<Tensor> {
-            let tensor = Tensor::from_vec(values, (count, channels, height, width), &Device::Cpu)?;
+        let tensor = |values: Vec<f32>, shape: [usize; 4]| -> Result<Tensor> {
+            let tensor = Tensor::from_vec(values, &shape, &Device::Cpu)?;
             Ok(tensor.to_dtype(dtype)?.to_device(device)?)
         };
-        Ok(Self { ids, input: tensor(input)?, target: tensor(target)? })
+        Ok(Self { ids, input: tensor(input, shape)?, target: tensor(target, target_shape)? })
     }
 }
 
@@ -140,6 +150,10 @@ pub(crate) fn prepare(
             PairSource::Memory(pairs) => push(PairView::of(&pairs[index]))?,
             PairSource::Files(paths) => push(PairView::of(&paths[index].load()?))?,
             PairSource::Cached(cache, numbers) => push(cache.pair(numbers[index]))?,
+            PairSource::Sid(files) => {
+                let pair = files[index].load().map_err(DataError::from)?;
+                batch.push_sid(&pair, preparation, &mut generator)?;
+            }
         }
     }
     Ok(batch)

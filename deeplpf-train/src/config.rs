@@ -100,6 +100,9 @@ impl Default for TrainConfig {
 pub struct DataConfig {
     /// `sample` for the embedded set, or a folder with input/ and a target folder.
     pub source: String,
+    /// Empty for pairs of photographs; `sid-sony` or `sid-fuji` for `source` a folder of
+    /// See-in-the-Dark, with its own lists. `model.input` then says what the network is given.
+    pub protocol: String,
     /// The target folder's name, where there are several; empty: the only one.
     pub target: String,
     /// List of training ids, one per line; empty: all that are not in another list.
@@ -112,7 +115,8 @@ pub struct DataConfig {
     pub valid_fraction: f64,
     /// Images per step. Above 1, `crop` must be set, because sizes differ.
     pub batch: usize,
-    /// Side of the random square crops in pixels; 0 for whole images.
+    /// Side of the random square crops in pixels (of the packed input, where it is one); 0 for whole
+    /// images.
     pub crop: usize,
     /// The release's augmentation: half of the images are, with even odds each, mirrored and
     /// turned upside down.
@@ -139,6 +143,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             source: "sample".into(),
+            protocol: String::new(),
             target: String::new(),
             train: PathBuf::new(),
             valid: PathBuf::new(),
@@ -181,6 +186,10 @@ impl TrainConfig {
         let refuse =
             |reason: &str| Err(TrainError::Config { path: path.into(), reason: reason.into() });
         self.model.validate()?;
+        let sid = crate::sid::protocol(self, path)?;
+        if sid.is_some() && self.data.source == "sample" {
+            return refuse("data.protocol needs data.source, the folder of See-in-the-Dark");
+        }
         let rate = self.adam.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
             return refuse("adam.learning_rate must be a positive number");

@@ -28,6 +28,7 @@ mod gpu;
 mod run;
 mod run_folder;
 mod schedule;
+mod sid;
 mod state;
 mod trainer;
 mod validation;

@@ -26,6 +26,7 @@ use crate::{
     cache,
     config::OnFailure,
     engine::Engine,
+    sid,
     state::{self, Progress},
 };
 
@@ -129,7 +130,10 @@ impl TrainingData {
 pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     config.validate("configuration")?;
     let compute = Compute::select(&config.device)?.compute;
-    let data = TrainingData::from_config(&config.data, config.seed)?;
+    let data = match sid::protocol(config, "configuration")? {
+        Some(protocol) => TrainingData::sid(&config.data, protocol)?,
+        None => TrainingData::from_config(&config.data, config.seed)?,
+    };
     if data.train.is_empty() {
         return Err(TrainError::NoPairs(format!(
             "`{}` has none left to train on",

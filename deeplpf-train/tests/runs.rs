@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use deeplpf_core::{Checkpoint, Initialisation, ModelConfig};
+use deeplpf_core::{Checkpoint, Initialisation, Input, ModelConfig};
 use deeplpf_train::{
     AdamConfig, DataConfig, GuardConfig, OnFailure, RunFolder, ScheduleConfig, ScheduleKind,
     TrainConfig, TrainError, TrainingData, train,
@@ -493,5 +493,87 @@ fn settings_of_the_optimiser_that_cannot_be() {
     ] {
         let error = config.validate("x.toml").unwrap_err().to_string();
         assert!(error.contains(key) && error.contains("x.toml"), "{error}");
+    }
+}
+
+#[test]
+fn models_and_protocols_of_see_in_the_dark_must_fit() {
+    let base = config(Path::new("nowhere"));
+    let with = |protocol: &str, input: Input, source: &str| {
+        let data =
+            DataConfig { protocol: protocol.into(), source: source.into(), ..base.data.clone() };
+        let model = ModelConfig { input, ..base.model.clone() };
+        TrainConfig { data, model, ..base.clone() }
+    };
+    for (config, expected) in [
+        (with("", Input::Bayer, "folder"), "needs raw files: set data.protocol"),
+        (with("sid-nikon", Input::Bayer, "folder"), "use sid-sony or sid-fuji"),
+        (with("sid-fuji", Input::Bayer, "folder"), "use \"xtrans\", or"),
+        (with("sid-sony", Input::Bayer, "sample"), "data.protocol needs data.source"),
+    ] {
+        let error = train(&config, false).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut lists = with("sid-sony", Input::Bayer, "folder");
+    lists.data.valid = "valid.txt".into();
+    let error = train(&lists, false).unwrap_err().to_string();
+    assert!(error.contains("has its own lists"), "{error}");
+}
+
+/// Both sensors and both representations, on the data crate's fixtures.
+#[cfg(feature = "raw")]
+#[test]
+fn see_in_the_dark_trains_validates_and_resumes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let fixtures =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deeplpf-data/tests/fixtures/raw/sid");
+    let source = scratch.path().join("sid");
+    copy_folder(&fixtures, &source);
+    for camera in ["Sony", "Fuji"] {
+        let list = |part: &str| source.join(format!("{camera}_{part}_list.txt"));
+        fs::copy(list("train"), list("val")).unwrap();
+    }
+    for (protocol, input) in
+        [("sid-sony", Input::Bayer), ("sid-fuji", Input::Xtrans), ("sid-sony", Input::Rgb)]
+    {
+        let run = |name: &str, epochs: u64, threads: usize| {
+            let base = config(&scratch.path().join(format!("{protocol}-{}-{name}", input.name())));
+            let data = DataConfig {
+                source: source.display().to_string(),
+                protocol: protocol.into(),
+                crop: 32,
+                batch: 1,
+                threads,
+                ..base.data.clone()
+            };
+            let model = ModelConfig { input, ..base.model.clone() };
+            TrainConfig { data, model, epochs, ..base }
+        };
+        let whole = run("whole", 12, 2);
+        train(&whole, false).unwrap();
+        let whole = RunFolder::new(whole.run);
+        let losses: Vec<f64> = whole.records().unwrap().iter().map(|r| r.loss).collect();
+        let (first, last) = (losses[..3].iter().sum::<f64>(), losses[9..].iter().sum::<f64>());
+        assert!(last < first, "{protocol} {input:?}: {losses:?}");
+        assert!(whole.records().unwrap().iter().all(|record| record.valid_psnr.is_some()));
+
+        train(&run("resumed", 5, 0), false).unwrap();
+        let resumed = run("resumed", 12, 1);
+        train(&resumed, true).unwrap();
+        assert_eq!(weights(&RunFolder::new(resumed.run)), weights(&whole), "{protocol} {input:?}");
+    }
+}
+
+#[cfg(feature = "raw")]
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }

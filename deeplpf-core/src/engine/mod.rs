@@ -30,8 +30,8 @@ use ndarray::{Array2, Array3, ArrayView3, s};
 use rayon::prelude::*;
 
 use crate::{
-    CoreError, EnhanceOptions, Fix, GivenParameters, Model, PredictedParameters, Result, RowSource,
-    edit, ops::colour_stage, simd::Instructions,
+    CoreError, EnhanceOptions, Fix, GivenParameters, Input, Model, PredictedParameters, Result,
+    RowSource, edit, ops::colour_stage, simd::Instructions,
 };
 use backbone::Backbone;
 use head::Head;
@@ -103,6 +103,13 @@ impl Engine {
 
     fn with_instructions(model: &Model, instructions: Instructions) -> Result<Self> {
         let config = model.config();
+        if config.input != Input::Rgb {
+            return Err(CoreError::Config(format!(
+                "input = \"{}\": this model enhances packed raw mosaics, not photographs; use weights \
+                 with input = \"rgb\"",
+                config.input.name()
+            )));
+        }
         let lanes = instructions.lanes::<f32>();
         let weights = ModelWeights::read(model)?;
         let wired = if config.fixes.contains(Fix::Wiring) && weights.has_heads() {

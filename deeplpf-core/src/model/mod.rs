@@ -197,17 +197,20 @@ impl Model {
         [&self.polynomial, &self.graduated, &self.elliptical, &self.colour].into_iter().flatten()
     }
 
-    /// Runs the network on images x: (N, 3, H, W) in [0, 1], H and W at least [`MIN_SIDE`].
+    /// Runs the network on images x: (N, 3, H, W) in [0, 1], H and W at least [`MIN_SIDE`]; or, as
+    /// the configuration's [`Input`](crate::Input) says, on packed mosaics (N, 4, H, W) or (N, 9, H, W),
+    /// whose outputs are two or three times as high and wide.
     ///
     /// # Errors
     /// A wrong shape, or filter parameters that are not finite.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Prediction> {
         let (batch, channels, height, width) = x.dims4()?;
-        if channels != 3 || batch == 0 {
+        let input = self.config.input;
+        if channels != input.channels() || batch == 0 {
             return Err(CoreError::Shape {
                 what: "network input",
                 found: x.dims().to_vec(),
-                expected: "(N, 3, H, W) with N at least 1".into(),
+                expected: format!("(N, {}, H, W) with N at least 1", input.channels()),
             });
         }
         if height < MIN_SIDE || width < MIN_SIDE {

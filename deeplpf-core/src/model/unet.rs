@@ -1,14 +1,21 @@
 //! The backbone: a U-Net with a long skip from its input, then one convolution that yields the
 //! image Y1 and the features the heads read.
+//!
+//! A packed mosaic of 4 or 9 channels goes through the U-Net at its own size. The last layer then has
+//! 3 s^2 channels, which a pixel shuffle (Shi et al., CVPR 2016; PyTorch's order: channel c s^2 + i s +
+//! j is row i, column j of colour c) turns into three at s times the size, and the long skip carries
+//! the mean of each colour's channels, every pixel repeated s x s times. From there on all is as for
+//! a photograph. Neither the paper nor the release says how they do this: see `docs/src/math`.
 
 use candle_core::{Tensor, Var};
+use candle_nn::ops::pixel_shuffle;
 
 use super::{
     Mode,
     layers::{Convolution, Double, REFLECT_LINEAR, set_zero},
 };
 use crate::{
-    Fix, ModelConfig, Result,
+    Fix, Input, ModelConfig, Result,
     ops::{max_pool::max_pool2, patches::resized_patches, resize::bilinear_resize},
     parameters::Builder,
 };
@@ -33,6 +40,7 @@ struct Wiring {
 /// U-Net and final convolution, under the release's names.
 #[derive(Clone, Debug)]
 pub(super) struct Backbone {
+    input: Input,
     down: [Double; 5],
     up_projections: [Convolution; 4],
     up: [Double; 4],
@@ -47,7 +55,7 @@ impl Backbone {
         let features = config.features;
         let mut unet = builder.pp("unet");
         let down = [
-            Double::new(&mut unet, "dconv_down1", (3, w1))?,
+            Double::new(&mut unet, "dconv_down1", (config.input.channels(), w1))?,
             Double::new(&mut unet, "dconv_down2", (w1, w2))?,
             Double::new(&mut unet, "dconv_down3", (w2, w3))?,
             Double::new(&mut unet, "dconv_down4", (w3, w4))?,
@@ -69,7 +77,7 @@ impl Backbone {
             Double::new(&mut unet, "dconv_up2", (w3 + w2, w2))?,
             Double::new(&mut unet, "dconv_up1", (w2 + w1, w1))?,
         ];
-        let last = Double::new(&mut unet, "conv_last", (w1, 3))?;
+        let last = Double::new(&mut unet, "conv_last", (w1, config.input.shuffled_channels()))?;
         let mut encoder = |name: &str, width: usize| {
             Convolution::new(&mut unet, name, (width, features), 1, REFLECT_LINEAR)
         };
@@ -80,7 +88,8 @@ impl Backbone {
             config.fixes.contains(Fix::Wiring).then(|| unet.zeros("wiring_gate", 1)).transpose()?;
         let final_conv = Convolution::new(builder, "final_conv", (3, features), 3, REFLECT_LINEAR)?;
         let wiring = Wiring { projections, gate };
-        Ok(Self { down, up_projections, up, last, final_conv, wiring })
+        let input = config.input;
+        Ok(Self { input, down, up_projections, up, last, final_conv, wiring })
     }
 
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<BackboneOutput> {
@@ -101,7 +110,11 @@ impl Backbone {
             let projected = projection.forward(&level, mode)?;
             level = up.forward_joint(&projected, &skip, mode)?;
         }
-        let residual = (self.last.forward(&level, mode)? + x)?;
+        let last = self.last.forward(&level, mode)?;
+        let residual = match self.input {
+            Input::Rgb => (last + x)?,
+            packed => (pixel_shuffle(&last, packed.scale())? + picture_of(x, packed)?)?,
+        };
         let image = self.final_conv.forward_outputs(&residual, 0..3, mode)?;
         Ok(BackboneOutput { image, residual, encoder })
     }
@@ -152,4 +165,24 @@ impl Backbone {
         bias.set(&Tensor::cat(&[zeros, bias.narrow(0, 3, features - 3)?.copy()?], 0)?)?;
         Ok(())
     }
+}
+
+/// A packed mosaic x, (N, C, H, W), as a picture (N, 3, sH, sW): the mean of each colour's channels,
+/// every pixel repeated s x s times.
+fn picture_of(x: &Tensor, input: Input) -> Result<Tensor> {
+    let (batch, _, height, width) = x.dims4()?;
+    let scale = input.scale();
+    let colours = input.colours().map(|channels| -> Result<Tensor> {
+        let mut sum = x.narrow(1, channels[0], 1)?;
+        for &channel in &channels[1..] {
+            sum = (sum + x.narrow(1, channel, 1)?)?;
+        }
+        Ok((sum / channels.len() as f64)?)
+    });
+    let [red, green, blue] = colours;
+    let small = Tensor::cat(&[red?, green?, blue?], 1)?;
+    let repeated = small
+        .reshape((batch, 3, height, 1, width, 1))?
+        .broadcast_as((batch, 3, height, scale, width, scale))?;
+    Ok(repeated.contiguous()?.reshape((batch, 3, scale * height, scale * width))?)
 }

@@ -13,7 +13,7 @@ use super::container::Structure;
 use super::levels::{Layout, Level, Levels, zeroed};
 use super::orientation::{upright, upright_size};
 use super::{Image, ImageInfo, Picture, SourceFormat, exif};
-use crate::DataError;
+use crate::{DataError, raw};
 
 /// What a decoder may allocate besides the pixels: compressed strips, profiles, metadata.
 const METADATA_ALLOCATION: u64 = 256 << 20;
@@ -71,7 +71,8 @@ pub fn decode_bytes_with(
 }
 
 impl Picture {
-    /// Reads a PNG, JPEG, TIFF or WebP file and keeps its bit depth.
+    /// Reads a PNG, JPEG, TIFF or WebP file and keeps its bit depth. A camera raw file is rendered by
+    /// [`crate::raw::RENDERING`], in a build with the feature `raw`.
     ///
     /// # Errors
     /// As [`decode`].
@@ -89,6 +90,9 @@ impl Picture {
         let path = || name.to_path_buf();
         if bytes.is_empty() {
             return Err(DataError::Empty { path: path() });
+        }
+        if raw::is_raw(bytes, name) {
+            return Self::from_raw(bytes, name, limits);
         }
         let Some(format) = SourceFormat::from_content(bytes) else {
             return Err(match bytes {
@@ -174,6 +178,29 @@ impl Picture {
         let colours = layout.colours;
         let picture = Self { width, height, colours, levels, to_srgb, info, name: path() };
         picture.with_tables_applied()
+    }
+
+    /// A camera raw file, rendered by [`raw::RENDERING`] and rounded to 16 bits.
+    fn from_raw(bytes: &[u8], name: &Path, limits: &DecodeLimits) -> Result<Self, DataError> {
+        let mosaic = raw::Mosaic::from_bytes(bytes.to_vec(), name, limits)?;
+        let pixels = raw::render(&mosaic, &raw::RenderOptions::default())?;
+        let (_, height, width) = pixels.dim();
+        let mut levels = zeroed::<u16>(pixels.len()).ok_or_else(|| Self::out_of_memory(name))?;
+        levels.par_chunks_exact_mut(3 * width).enumerate().for_each(|(row, to)| {
+            for (column, pixel) in to.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                *pixel = [0, 1, 2].map(|c| (pixels[[c, row, column]] * 65535.0).round() as u16);
+            }
+        });
+        let info = ImageInfo {
+            bit_depth: 16,
+            format: SourceFormat::Tiff,
+            icc_profile: None,
+            // A DNG is a TIFF; so are most others.
+            exif: exif::of_tiff(bytes),
+            orientation: mosaic.orientation,
+        };
+        let (levels, to_srgb, name) = (Levels::Sixteen(levels), ToSrgb::Same, name.to_path_buf());
+        Ok(Self { width, height, colours: 3, levels, to_srgb, info, name })
     }
 
     /// Applies a profile of tables once and for all: at some hundred nanoseconds a pixel it would

@@ -1,6 +1,7 @@
 //! EXIF orientation as a change of axes.
 
 use image::metadata::Orientation;
+use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 
 use super::levels::{Level, zeroed};
@@ -30,6 +31,20 @@ pub(super) fn upright_size(
     orientation: Orientation,
 ) -> (usize, usize) {
     if steps(orientation).0 { (height, width) } else { (width, height) }
+}
+
+/// Turns planes (3 x H x W) that lie as EXIF's `orientation` says upright; unknown numbers are upright.
+pub(crate) fn turned_upright(planes: Array3<f32>, orientation: u8) -> Array3<f32> {
+    let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);
+    let (exchange, mirror_rows, mirror_columns) = steps(orientation);
+    let mut planes = if exchange { planes.permuted_axes([0, 2, 1]) } else { planes };
+    if mirror_rows {
+        planes.invert_axis(Axis(1));
+    }
+    if mirror_columns {
+        planes.invert_axis(Axis(2));
+    }
+    planes.as_standard_layout().into_owned()
 }
 
 /// Turns a stored picture of `colours` levels a pixel, `width` pixels a row, upright: in place, or

@@ -280,3 +280,21 @@ fn palette_tiffs_are_refused() {
     let error = decode_bytes(&file, Path::new("x.tif")).expect_err("palette");
     assert!(matches!(error, DataError::UnsupportedFeature { .. }), "{error}");
 }
+
+/// As a TIFF it would decode to its thumbnail.
+#[cfg(not(feature = "raw"))]
+#[test]
+fn raw_files_are_refused_by_a_build_without_a_decoder() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/raw/bayer.dng");
+    let bytes = std::fs::read(path).unwrap();
+    let refused = |bytes: &[u8], name: &str| {
+        deeplpf_data::decode_bytes(bytes, Path::new(name)).unwrap_err().to_string()
+    };
+    for error in [refused(&bytes, "photo.dng"), refused(&bytes, "photo.tif")] {
+        assert!(
+            error.contains("which this build does not decode; build with --features raw"),
+            "{error}"
+        );
+    }
+    assert!(refused(b"FUJIFILMCCD-RAW 0201", "photo.raf").contains("--features raw"));
+}

@@ -14,9 +14,13 @@ mod metadata;
 mod orientation;
 mod pairs;
 mod protocol;
+#[cfg(feature = "raw")]
+mod raw;
 mod registration;
 mod rendering;
 mod sample;
+#[cfg(feature = "raw")]
+mod sid;
 mod split;
 mod synthetic;
 mod verify;
