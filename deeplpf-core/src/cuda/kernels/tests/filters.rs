@@ -98,7 +98,8 @@ fn on_cuda(
             workspace.span(),
         )
         .unwrap();
-    assert_eq!(source.read(), image, "the image is only read");
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&source.read()), bits(image), "the image is only read");
     Result3 {
         output: to_f64(&out.read()),
         image: to_f64(&gradient.read()),
