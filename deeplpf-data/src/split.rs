@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rand_core::Rng;
 
 use crate::DataError;
-use crate::layout::fivek_id;
+use crate::layout::{fivek_id, id_of};
 use crate::pairs::{PairPaths, PairedFolder};
 use crate::random::shuffle;
 
@@ -132,10 +132,12 @@ impl Split {
     /// The split's pairs in a folder.
     ///
     /// An id is that of a pair, or FiveK's id (`a0001`) of the one pair whose stem begins with it
-    /// (`a0001-jmac_DSC1459`): published lists have the former, exported pictures the latter.
+    /// (`a0001-jmac_DSC1459`), or such a stem where the pair's id is FiveK's: published lists have the
+    /// short form, exported pictures the long one, and [`crate::layout::open`] gives short ids.
     ///
     /// # Errors
-    /// [`DataError::UnknownId`] for an id without a complete pair.
+    /// [`DataError::UnknownId`] for an id without a complete pair; [`DataError::DuplicateId`] where the
+    /// two forms of one id are listed.
     pub fn apply(&self, folder: &PairedFolder) -> Result<SplitPairs, DataError> {
         let pairs: BTreeMap<&str, &PairPaths> =
             folder.pairs.iter().map(|pair| (pair.id.as_str(), pair)).collect();
@@ -146,15 +148,25 @@ impl Split {
                 fivek.entry(id).and_modify(|known| *known = None).or_insert(Some(pair));
             }
         }
-        let look_up = |ids: &[String], name| -> Result<Vec<PairPaths>, DataError> {
+        let mut used: BTreeMap<&str, Origin> = BTreeMap::new();
+        let mut look_up = |ids: &[String], name| -> Result<Vec<PairPaths>, DataError> {
             ids.iter()
                 .map(|id| {
+                    let origin = self.origins.get(id).cloned().unwrap_or(Origin::List(name));
                     let exact = pairs.get(id.as_str()).copied();
-                    let pair = exact.or_else(|| fivek.get(id.as_str()).copied().flatten());
-                    pair.cloned().ok_or_else(|| {
-                        let origin = self.origins.get(id).cloned().unwrap_or(Origin::List(name));
-                        DataError::UnknownId { id: id.clone(), origin, folder: folder.root.clone() }
-                    })
+                    let pair = exact
+                        .or_else(|| fivek.get(id.as_str()).copied().flatten())
+                        .or_else(|| pairs.get(id_of(id)).copied());
+                    let Some(pair) = pair else {
+                        let (id, folder) = (id.clone(), folder.root.clone());
+                        return Err(DataError::UnknownId { id, origin, folder });
+                    };
+                    match used.insert(pair.id.as_str(), origin.clone()) {
+                        Some(first) => {
+                            Err(DataError::DuplicateId { id: id.clone(), first, second: origin })
+                        }
+                        None => Ok(pair.clone()),
+                    }
                 })
                 .collect()
         };
@@ -204,14 +216,29 @@ pub fn read_ids(path: impl AsRef<Path>) -> Result<Vec<String>, DataError> {
     Split::read(path, None, None).map(|split| split.train)
 }
 
+/// [`read_ids`] for a list held in memory; `name` is what errors call it.
+///
+/// # Errors
+/// As [`read_ids`].
+pub fn parse_ids(bytes: &[u8], name: &Path) -> Result<Vec<String>, DataError> {
+    let lines = parse_lines(bytes, name)?;
+    Split::from_lists(lines, Vec::new(), Vec::new()).map(|split| split.train)
+}
+
 /// The ids of a list and where each stands; an id may be there twice.
 pub(crate) fn read_lines(path: &Path) -> Result<Vec<(String, Origin)>, DataError> {
     let bytes = std::fs::read(path).map_err(|e| DataError::read(path, e))?;
+    parse_lines(&bytes, path)
+}
+
+fn parse_lines(bytes: &[u8], path: &Path) -> Result<Vec<(String, Origin)>, DataError> {
     let text =
-        String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_path_buf() })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        std::str::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_path_buf() })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // Unix, Windows, and the line ends of old Macs: an id with one inside would match nothing.
     let ids: Vec<(String, Origin)> = text
-        .lines()
+        .replace("\r\n", "\n")
+        .split(['\n', '\r'])
         .enumerate()
         .map(|(index, line)| (line.trim(), index + 1))
         .filter(|(id, _)| !id.is_empty())

@@ -26,7 +26,6 @@ mod run;
 
 pub use error::PrepareError;
 pub(crate) use journal::JOURNAL;
-pub(crate) use manifest::sha256;
-pub use manifest::{Header, MANIFEST, Manifest, ManifestEntry, PreparedFile, VERSION};
+pub use manifest::{Header, MANIFEST, Manifest, ManifestEntry, PreparedFile, VERSION, sha256_of};
 pub use plan::{Plan, Request};
 pub use run::{Progress, Summary};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::manifest::{PreparedFile, sha256};
+use super::manifest::{PreparedFile, sha256_of};
 use super::resize::resize;
 use crate::DataError;
 use crate::pairs::PairPaths;
@@ -63,7 +63,7 @@ impl Source {
         crate::layout::refuse_raw(path)?;
         let picture = Picture::from_bytes(&file, path, &DecodeLimits::default())?;
         let rendering = lightroom(&file).map(|settings| words(settings).to_owned());
-        Ok(Self { picture, bytes: file.len() as u64, sha256: sha256(&file), rendering })
+        Ok(Self { picture, bytes: file.len() as u64, sha256: sha256_of(&file), rendering })
     }
 
     fn size(&self, rule: SizeRule) -> (usize, usize) {
@@ -88,7 +88,7 @@ impl Source {
         let info = self.picture.info();
         let file = PreparedFile {
             file: file.to_owned(),
-            sha256: sha256(&png),
+            sha256: sha256_of(&png),
             // Infallible: no larger than the sizes of a picture.
             width: size.0 as u32,
             height: size.1 as u32,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::error::PrepareError;
 use super::journal::{self, Finished, JOURNAL, Journal, Known};
-use super::manifest::{Header, MANIFEST, Manifest, ManifestEntry, sha256};
+use super::manifest::{Header, MANIFEST, Manifest, ManifestEntry, sha256_of};
 use super::picture;
 use super::plan::Plan;
 use crate::pairs::PairPaths;
@@ -60,6 +60,9 @@ enum Outcome {
     Kept(ManifestEntry),
     Prepared(ManifestEntry),
 }
+
+/// What became of pairs, each with its place in the plan.
+type Outcomes = Vec<(usize, Result<Outcome, DataError>)>;
 
 impl Plan {
     /// Prepares the pairs into a folder, which is made if it is missing, with `threads` pictures at a
@@ -130,21 +133,25 @@ impl Plan {
     /// What earlier runs have finished, if they made the same set.
     fn known(&self, to: &Path, header: &Header) -> Result<Known, DataError> {
         let known = journal::read(to)?;
-        if let Some(found) = &known.header {
-            if found.protocol != header.protocol {
-                Err(PrepareError::OtherSet {
-                    path: to.to_path_buf(),
-                    found: found.description.clone(),
-                    asked: header.description.clone(),
-                })?;
-            }
-            if found != header {
-                // Another version of the program did other things to the pictures.
-                return Ok(Known { header: None, finished: BTreeMap::new() });
-            }
+        // A set that was copied without its hidden files has its manifest only.
+        let of_manifest = || {
+            let path = to.join(MANIFEST);
+            Manifest::parse(&fs::read(&path).ok()?, &path).ok().map(|manifest| manifest.header)
+        };
+        if let Some(found) = known.header.clone().or_else(of_manifest)
+            && found.protocol != header.protocol
+        {
+            Err(PrepareError::OtherSet {
+                path: to.to_path_buf(),
+                found: found.description,
+                asked: header.description.clone(),
+            })?;
+        }
+        if known.header.as_ref() == Some(header) {
             return Ok(known);
         }
-        // Without a header nothing says what the entries are.
+        // Without a header nothing says what the entries are, and another version of the program did
+        // other things to the pictures.
         Ok(Known { header: None, finished: BTreeMap::new() })
     }
 
@@ -171,10 +178,7 @@ impl Plan {
 
 impl Work<'_> {
     /// Takes pair after pair on several threads. The first error that concerns the whole stops all.
-    fn on_threads(
-        &self,
-        threads: usize,
-    ) -> Result<Vec<(usize, Result<Outcome, DataError>)>, DataError> {
+    fn on_threads(&self, threads: usize) -> Result<Outcomes, DataError> {
         let threads = threads.min(self.plan.pairs.len());
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.take())).collect();
@@ -192,7 +196,7 @@ impl Work<'_> {
     }
 
     /// What one thread does.
-    fn take(&self) -> Result<Vec<(usize, Result<Outcome, DataError>)>, DataError> {
+    fn take(&self) -> Result<Outcomes, DataError> {
         let mut outcomes = Vec::new();
         while !self.stopped.load(Ordering::Relaxed) {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
@@ -249,7 +253,7 @@ impl Work<'_> {
     /// Whether both files are there with their hashes.
     fn is_whole(&self, entry: &ManifestEntry) -> bool {
         [&entry.input, &entry.target].into_iter().all(|file| {
-            fs::read(self.to.join(&file.file)).is_ok_and(|bytes| sha256(&bytes) == file.sha256)
+            fs::read(self.to.join(&file.file)).is_ok_and(|bytes| sha256_of(&bytes) == file.sha256)
         })
     }
 
@@ -289,7 +293,7 @@ fn refuse_foreign(to: &Path) -> Result<(), DataError> {
         Err(e) if e.kind() == ErrorKind::NotADirectory => return Err(DataError::write(to, e)),
         found => found.map_err(|e| DataError::read(to, e))?,
     };
-    if to.join(JOURNAL).is_file() {
+    if to.join(JOURNAL).is_file() || to.join(MANIFEST).is_file() {
         return Ok(());
     }
     for entry in entries {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::error::RemoteError;
 use super::store::{Remote, shown};
 use crate::layout::locate_in;
-use crate::prepare::{MANIFEST, Manifest, sha256};
+use crate::prepare::{MANIFEST, Manifest, sha256_of};
 use crate::tree::Tree;
 use crate::{DataError, atomic_file};
 
@@ -80,13 +80,14 @@ pub fn download(
             let place = folder.join(&below);
             let stamp = remote.stamp(path)?;
             if known.get(&below).is_some_and(|known| {
-                known.stamp == stamp && fs::read(&place).is_ok_and(|b| sha256(&b) == known.sha256)
+                known.stamp == stamp
+                    && fs::read(&place).is_ok_and(|b| sha256_of(&b) == known.sha256)
             }) {
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
                 continue;
             }
             let bytes = remote.read(path)?;
-            let sha256 = sha256(&bytes);
+            let sha256 = sha256_of(&bytes);
             if hashes.get(path).is_some_and(|expected| *expected != sha256) {
                 Err(RemoteError::Hash { url: shown(path) })?;
             }
@@ -180,5 +181,5 @@ fn cache(url: &str) -> Result<PathBuf, DataError> {
         .ok_or(RemoteError::NoCache)?;
     let name = Path::new(url).file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let name: String = name.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).collect();
-    Ok(folder.join("remote").join(format!("{name}-{}", &sha256(url.as_bytes())[..16])))
+    Ok(folder.join("remote").join(format!("{name}-{}", &sha256_of(url.as_bytes())[..16])))
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::report::{Problem, ProblemKind};
 use crate::DataError;
-use crate::prepare::{JOURNAL, MANIFEST, Manifest, PreparedFile, sha256};
+use crate::prepare::{JOURNAL, MANIFEST, Manifest, PreparedFile, sha256_of};
 use crate::protocol::Protocol;
 
 /// Judges the manifest of a folder, where there is one. `files` are the ids of all inputs and targets.
@@ -65,7 +65,7 @@ pub(super) fn judge(
 fn changed(root: &Path, file: &PreparedFile) -> Option<String> {
     match std::fs::read(root.join(&file.file)) {
         Err(error) => Some(format!("{} cannot be read: {error}", file.file)),
-        Ok(bytes) if sha256(&bytes) != file.sha256 => {
+        Ok(bytes) if sha256_of(&bytes) != file.sha256 => {
             Some(format!("{} was changed after it was prepared", file.file))
         }
         Ok(_) => None,

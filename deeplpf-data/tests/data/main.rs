@@ -11,12 +11,16 @@ mod encode;
 mod feed;
 mod layout;
 mod metadata;
+mod mutated;
 mod orientation;
 mod pairs;
+mod prepare;
 mod protocol;
 #[cfg(feature = "raw")]
 mod raw;
 mod registration;
+#[cfg(feature = "remote")]
+mod remote;
 mod rendering;
 mod sample;
 #[cfg(feature = "raw")]

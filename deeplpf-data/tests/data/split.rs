@@ -28,6 +28,29 @@ fn lists_are_read_as_people_write_them() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = list(folder.path(), "l.txt", "\u{feff}a1\r\n  a2\t\r\n\r\na10");
     assert_eq!(split::read_ids(path).expect("reads"), ["a1", "a2", "a10"]);
+    // The line ends of old Macs, alone and among others; lines are still counted as editors do.
+    let read = |text: &str| split::parse_ids(text.as_bytes(), Path::new("l.txt"));
+    assert_eq!(read("a1\ra2\r\ra3\r\na4").expect("reads"), ["a1", "a2", "a3", "a4"]);
+    let told = read("a1\r\na2\r\n\r\na1").expect_err("twice").to_string();
+    assert!(told.starts_with("l.txt:4: 'a1'"), "{told}");
+}
+
+/// The short and the long form of one FiveK id are one pair.
+#[test]
+fn both_forms_of_an_id_find_a_pair_once() {
+    let split = |train: &[&str], test: &[&str]| {
+        let own = |ids: &[&str]| ids.iter().map(ToString::to_string).collect();
+        Split::new(own(train), Vec::new(), own(test)).expect("no id twice")
+    };
+    let (short, long) = (folder_of(&["a0001", "a0002"]), folder_of(&["a0001-x", "a0002-y"]));
+    let found = split(&["a0001-x"], &["a0002"]).apply(&short).expect("found");
+    assert_eq!((found.train[0].id.as_str(), found.test[0].id.as_str()), ("a0001", "a0002"));
+    let found = split(&["a0001"], &["a0002-y"]).apply(&long).expect("found");
+    assert_eq!((found.train[0].id.as_str(), found.test[0].id.as_str()), ("a0001-x", "a0002-y"));
+    for folder in [&short, &long] {
+        let error = split(&["a0001"], &["a0001-x"]).apply(folder).expect_err("trained on its test");
+        assert!(matches!(error, DataError::DuplicateId { .. }), "{error}");
+    }
 }
 
 #[test]
