@@ -160,7 +160,9 @@ fn tensor(
     let owned = Owned { raw, destroy: result::destroy_tensor_descriptor };
     let dims = [int(batch)?, int(side.channels)?, int(side.height)?, int(side.width)?];
     let plane = side.height * side.width;
-    let strides = [int(side.batch_stride)?, int(plane)?, int(side.width)?, 1];
+    // A single image lies without gaps whatever it is a part of, which leaves cuDNN all algorithms.
+    let batch_stride = if batch == 1 { side.channels * plane } else { side.batch_stride };
+    let strides = [int(batch_stride)?, int(plane)?, int(side.width)?, 1];
     // SAFETY: the descriptor is alive.
     unsafe { result::set_tensor4d_descriptor_ex(raw, data_type(precision), dims, strides) }
         .doing("describe a tensor")?;

@@ -132,6 +132,11 @@ impl Device {
         self.stream.synchronize().doing("finish its queue")
     }
 
+    /// Makes its context the calling thread's, for calls that go around cudarc's safe interface.
+    pub(crate) fn bind(&self) -> Result<(), CudaError> {
+        self.context().bind_to_thread().doing("bind its context")
+    }
+
     /// The context all streams and buffers belong to.
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
         self.stream.context()

@@ -83,6 +83,7 @@ impl Enhancer {
             device: device.clone(),
             arena: Arena::new(device, "a photograph"),
             staging: Staging::new(device)?,
+            back: None,
             whole: BTreeMap::new(),
             strips: BTreeMap::new(),
             config: config.clone(),
@@ -141,18 +142,23 @@ impl Enhancer {
         }
         let pixels = read_rows(photograph, height, width);
         progress(0.1);
-        let mut worker = self.worker();
         let edited = options.strength != 1.0 || options.given.is_some();
         let small = height * width <= MOST_PIXELS && options.tile.is_none() && !edited;
-        if small && let Some((image, raw)) = worker.enhance_whole(&pixels, height, width)? {
-            let parameters = self.parameters(raw)?;
-            progress(0.9);
-            hand_on(&image, (height, width), progress, sink);
-            return Ok(parameters);
+        if small {
+            let returning = self.worker().enhance_whole(&pixels, (height, width))?;
+            if let Some(returning) = returning {
+                returning.event.synchronize().doing("enhance a photograph")?;
+                let (image, raw) = returning.values()?;
+                let parameters = self.parameters(raw.to_vec())?;
+                progress(0.9);
+                hand_on(image, (height, width), progress, sink);
+                self.worker().back = Some(returning.pinned);
+                return Ok(parameters);
+            }
         }
         let wanted = if options.given.is_some() { Wanted::Backbone } else { Wanted::Parameters };
         let wanted = if edited { wanted } else { Wanted::Filtered };
-        let (mut image, raw) = worker.enhance_strips(
+        let (mut image, raw) = self.worker().enhance_strips(
             &pixels,
             (height, width),
             options.tile,
@@ -203,15 +209,14 @@ impl Enhancer {
         let mut under_way: VecDeque<Returning> = VecDeque::new();
         let mut free: Vec<Pinned<f32>> = Vec::new();
         let mut take = |returning: Returning, free: &mut Vec<Pinned<f32>>| -> Result<()> {
-            let Returning { number, pinned, event, size: (height, width), raw_len } = returning;
-            event.synchronize().doing("enhance a photograph")?;
-            let count = 3 * height * width;
-            let values = pinned.values()?;
-            let image = Array3::from_shape_vec((3, height, width), values[..count].to_vec())
-                .map_err(shape_error)?;
-            let parameters = self.parameters(values[count..count + raw_len].to_vec())?;
-            free.push(pinned);
-            sink(number, Enhancement { image, parameters });
+            returning.event.synchronize().doing("enhance a photograph")?;
+            let (height, width) = returning.size;
+            let (image, raw) = returning.values()?;
+            let image =
+                Array3::from_shape_vec((3, height, width), image.to_vec()).map_err(shape_error)?;
+            let parameters = self.parameters(raw.to_vec())?;
+            sink(returning.number, Enhancement { image, parameters });
+            free.push(returning.pinned);
             Ok(())
         };
         for (number, photograph) in photographs.enumerate() {
@@ -296,6 +301,15 @@ struct Returning {
     raw_len: usize,
 }
 
+impl Returning {
+    /// Image and raw parameters, once `event` has come.
+    fn values(&self) -> Result<(&[f32], &[f32]), CudaError> {
+        let count = 3 * self.size.0 * self.size.1;
+        let values = self.pinned.values()?;
+        Ok((&values[..count], &values[count..count + self.raw_len]))
+    }
+}
+
 /// What is asked of a photograph in strips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
@@ -314,6 +328,8 @@ struct Worker {
     strips: BTreeMap<(usize, usize), Strip>,
     arena: Arena,
     staging: Staging,
+    /// Page-locked memory of the last result, for the next one.
+    back: Option<Pinned<f32>>,
     config: ModelConfig,
     shared: Shared,
     device: Device,
@@ -352,22 +368,20 @@ impl Worker {
         Ok(bytes <= self.arena.bytes() || bytes < (free + self.arena.bytes()) / 10 * 9)
     }
 
-    /// Result and raw parameters; `None` if it does not fit at once.
+    /// Queues a photograph and its way back; `None` if it does not fit at once.
     fn enhance_whole(
         &mut self,
         pixels: &[f32],
-        height: usize,
-        width: usize,
-    ) -> Result<Option<(Vec<f32>, Vec<f32>)>, CudaError> {
+        (height, width): (usize, usize),
+    ) -> Result<Option<Returning>, CudaError> {
         let shape = [1, height, width];
         let bytes = self.prediction(shape)?.arena_bytes();
         if !self.fits(bytes)? {
             self.whole.remove(&shape);
             return Ok(None);
         }
-        let Some(prediction) = self.whole.get_mut(&shape) else { return Ok(None) };
-        self.staging.upload(&[(pixels, prediction.input(pixels.len())?)])?;
-        prediction.run(&mut self.arena, execution(height * width)).map(Some)
+        let back = self.back.take();
+        self.queue(0, pixels, (height, width), back).map(Some)
     }
 
     /// Queues a photograph and its way back.
@@ -475,7 +489,7 @@ impl Worker {
     }
 
     fn record_strip<T: Number>(&self, (height, width): (usize, usize)) -> Result<Strip, CudaError> {
-        let recorder = &mut Recorder::new(&self.shared, false);
+        let recorder = &mut Recorder::new(&self.shared, false)?;
         let shape = [1, 3, height, width];
         let bytes = shape.iter().product::<usize>() * size_of::<f32>();
         let buffer = Buffer::zeros(&self.device, "a strip of a photograph", bytes)?;
@@ -548,7 +562,7 @@ impl Worker {
         (height, width): (usize, usize),
         wanted: Wanted,
     ) -> Result<Vec<f32>, CudaError> {
-        let recorder = &mut Recorder::new(&self.shared, false);
+        let recorder = &mut Recorder::new(&self.shared, false)?;
         let shape = [1, 3, height, width];
         let bytes = 3 * height * width * size_of::<f32>();
         let residual = recorder.tape.fixed(residual.pointer(), bytes);

@@ -108,7 +108,7 @@ impl Layout {
     ///
     /// # Errors
     /// A tensor of another shape than its parameter.
-    pub fn from_tensors(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<f32>> {
+    pub fn flatten_tensors(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<f32>> {
         let mut flat = vec![0.0; self.trained];
         for (name, range) in self.trained_ranges() {
             let Some(tensor) = tensors.get(name) else { continue };
@@ -194,6 +194,6 @@ mod tests {
             assert_eq!(values(variable), values(other.parameters().get(name).unwrap()), "{name}");
         }
         let moments = layout.tensors(&flat).unwrap();
-        assert_eq!(layout.from_tensors(&moments).unwrap(), flat[..layout.trained()]);
+        assert_eq!(layout.flatten_tensors(&moments).unwrap(), flat[..layout.trained()]);
     }
 }

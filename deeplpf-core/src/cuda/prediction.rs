@@ -47,7 +47,7 @@ impl Prediction {
         config: &ModelConfig,
         [batch, height, width]: [usize; 3],
     ) -> Result<Self, CudaError> {
-        let recorder = &mut Recorder::new(shared, false);
+        let recorder = &mut Recorder::new(shared, false)?;
         let device = shared.gpu.device();
         let shape = [batch, 3, height, width];
         let bytes = shape.iter().product::<usize>() * size_of::<f32>();

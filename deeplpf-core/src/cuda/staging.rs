@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use cudarc::driver::{CudaEvent, CudaStream, result};
+use rayon::prelude::*;
 
 use super::{
     Device,
     error::{CudaError, Doing},
     memory::{Buffer, Pinned},
 };
+
+/// Numbers copied per task: enough to be worth one; training images stay on the calling thread.
+const PIECE: usize = 1 << 20;
 
 /// One of the two buffers.
 struct Slot {
@@ -59,6 +63,7 @@ impl Staging {
     /// Queues the upload of `parts`, one behind the other, and on the device's stream, as soon as they
     /// are there, their copies to the addresses beside them. Returns when `parts` have been read.
     pub fn upload(&mut self, parts: &[(&[f32], u64)]) -> Result<(), CudaError> {
+        self.device.bind()?;
         let count = parts.iter().map(|(values, _)| values.len()).sum();
         self.reserve(count)?;
         self.next = 1 - self.next;
@@ -66,11 +71,13 @@ impl Staging {
         if let Some(arrived) = &slot.arrived {
             arrived.synchronize().doing("finish a copy")?;
         }
-        let mut first = 0;
-        let pinned = slot.pinned.values_mut()?;
+        let mut pinned = slot.pinned.values_mut()?;
         for (values, _) in parts {
-            pinned[first..][..values.len()].copy_from_slice(values);
-            first += values.len();
+            let (here, rest) = pinned.split_at_mut(values.len());
+            here.par_chunks_mut(PIECE)
+                .zip(values.par_chunks(PIECE))
+                .for_each(|(to, from)| to.copy_from_slice(from));
+            pinned = rest;
         }
         if let Some(taken) = &slot.taken {
             self.stream.wait(taken).doing("wait for a copy")?;

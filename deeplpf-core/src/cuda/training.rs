@@ -270,6 +270,14 @@ impl Training {
         self.steps.values().map(|step| step.program.arena_bytes()).max().unwrap_or(0)
     }
 
+    /// Bytes of GPU memory held for parameters, their gradients and moments, and the arena.
+    pub fn memory(&self) -> usize {
+        let flat = self.shared.weights.buffer().len()
+            + self.shared.gradients.as_ref().map_or(0, |buffer| buffer.len())
+            + self.shared.rounded.as_ref().map_or(0, |buffer| buffer.len());
+        flat + self.moments.iter().map(Buffer::len).sum::<usize>() + self.arena.bytes()
+    }
+
     /// Changes Adam's step size from the next step on; does not wait.
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
@@ -333,6 +341,7 @@ impl Training {
     ) -> Result<()> {
         let stored = pairs.stored();
         let picked = pairs.picks(picks, size)?;
+        self.device.bind()?;
         let source = Source::Resident(stored.address(), stored.len());
         let key = (source, [picks.len(), size.0, size.1]);
         self.require_step(key, Some(stored))?;
@@ -480,8 +489,8 @@ impl Training {
     /// A moment of another shape than its parameter, or the GPU refuses.
     pub fn restore(&mut self, step: u64, moments: &Moments) -> Result<()> {
         let layout = self.shared.weights.layout();
-        self.moments[0].write(0, &layout.from_tensors(&moments.first)?)?;
-        self.moments[1].write(0, &layout.from_tensors(&moments.second)?)?;
+        self.moments[0].write(0, &layout.flatten_tensors(&moments.first)?)?;
+        self.moments[1].write(0, &layout.flatten_tensors(&moments.second)?)?;
         while self.take_report(true)? {}
         self.step = step;
         self.sent_rate = self.learning_rate;
@@ -538,7 +547,7 @@ impl Training {
         [batch, height, width]: [usize; 3],
         stored: Option<Span<u8>>,
     ) -> Result<Step, CudaError> {
-        let recorder = &mut Recorder::new(&self.shared, true);
+        let recorder = &mut Recorder::new(&self.shared, true)?;
         let gpu = recorder.gpu();
         let shape = [batch, 3, height, width];
         let input = recorder.maps::<f32>(shape, 1);

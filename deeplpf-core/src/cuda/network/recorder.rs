@@ -132,8 +132,10 @@ impl Kernel {
 }
 
 impl Recorder {
-    pub fn new(shared: &Shared, training: bool) -> Self {
-        Self { tape: Tape::default(), shared: shared.clone(), training, deterministic: true }
+    pub fn new(shared: &Shared, training: bool) -> Result<Self, CudaError> {
+        // cuDNN looks at the thread's context when it ranks algorithms.
+        shared.gpu.device().bind()?;
+        Ok(Self { tape: Tape::default(), shared: shared.clone(), training, deterministic: true })
     }
 
     pub fn gpu(&self) -> Arc<Gpu> {
