@@ -170,23 +170,6 @@ impl<T> Planes<T> {
         Ok(Self { data, channels: count, ..self })
     }
 
-    /// `count` images from number `first` on.
-    ///
-    /// # Errors
-    /// There are not so many.
-    pub fn images(self, first: usize, count: usize) -> Result<Self, CudaError> {
-        if count == 0 || first.checked_add(count).is_none_or(|end| end > self.batch) {
-            return Err(CudaError::Argument {
-                what: "images",
-                found: format!("{count} from number {first} on"),
-                expected: format!("some of {}", self.batch),
-            });
-        }
-        let skipped = first * self.image_stride;
-        let data = self.data.part(skipped, self.data.len() - skipped)?;
-        Ok(Self { data, batch: count, ..self })
-    }
-
     /// The memory from the first channel's first element on.
     pub const fn data(self) -> Span<T> {
         self.data
@@ -221,9 +204,7 @@ mod tests {
         assert_eq!(part.shape(), [2, 2, 4, 5]);
         assert_eq!(part.data().address(), 0x1000 + 4 * 126);
         assert_eq!(part.image_stride(), 210);
-        let second = part.images(1, 1).unwrap();
-        assert_eq!(second.data().address(), 0x1000 + 4 * (126 + 210));
-        assert!(all.channels(3, 3).is_err() && all.images(2, 1).is_err());
+        assert!(all.channels(3, 3).is_err());
         assert!(Planes::new(data, [2, 5, 6, 7], 1).is_err());
         assert!(Planes::new(Span::<f32>::new(0, 9), [1, 1, 1, 1], 1).is_err());
     }

@@ -241,7 +241,6 @@ template <typename T> __device__ __forceinline__ void residual_backward(const Re
 
 struct Convert {
     Planes input, out;
-    u32 accumulate, padding;
 };
 
 template <typename S, typename T> __device__ __forceinline__ void convert(const Convert &a) {
@@ -251,15 +250,6 @@ template <typename S, typename T> __device__ __forceinline__ void convert(const 
     each_pixel(height + 2 * border, width + 2 * border, 1, [&](int row, int column) {
         row -= border, column -= border;
         out.put(row, column, input.at(mirrored(row, height), mirrored(column, width)));
-    });
-}
-
-template <typename S> __device__ __forceinline__ void fold(const Convert &a) {
-    const Plane<S> input(a.input, blockIdx.z, blockIdx.y);
-    const Plane<float> out(a.out, blockIdx.z, blockIdx.y);
-    each_pixel(a.out.height, a.out.width, 1, [&](int y, int x) {
-        const float value = input.folded(y, x);
-        out.put(y, x, a.accumulate ? out.at(y, x) + value : value);
     });
 }
 
@@ -302,5 +292,3 @@ extern "C" __global__ void __launch_bounds__(256) convert_f32_f32(const Convert 
 extern "C" __global__ void __launch_bounds__(256) convert_f32_bf16(const Convert argument) { convert<float, bf16>(argument); }
 extern "C" __global__ void __launch_bounds__(256) convert_bf16_f32(const Convert argument) { convert<bf16, float>(argument); }
 extern "C" __global__ void __launch_bounds__(256) convert_bf16_bf16(const Convert argument) { convert<bf16, bf16>(argument); }
-extern "C" __global__ void __launch_bounds__(256) fold_f32_f32(const Convert argument) { fold<float>(argument); }
-extern "C" __global__ void __launch_bounds__(256) fold_bf16_f32(const Convert argument) { fold<bf16>(argument); }

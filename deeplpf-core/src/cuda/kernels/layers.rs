@@ -31,8 +31,6 @@ pub(super) const SOURCE: module::Source = module::Source {
         "convert_f32_bf16",
         "convert_bf16_f32",
         "convert_bf16_bf16",
-        "fold_f32_f32",
-        "fold_bf16_f32",
         "round_to_bf16",
         "widen_from_bf16",
     ],
@@ -239,8 +237,6 @@ unsafe impl Argument for ResidualBackward {}
 struct Convert {
     input: RawPlanes,
     out: RawPlanes,
-    accumulate: u32,
-    padding: u32,
 }
 
 // SAFETY: as above.
@@ -512,33 +508,11 @@ impl Kernels {
         same_shape("converted planes", input.shape(), out.shape())?;
         let border = 2 * out.border;
         let [x, y] = tiles(out.height + border, out.width + border, 1);
-        let argument = Convert { input: input.into(), out: out.into(), accumulate: 0, padding: 0 };
+        let argument = Convert { input: input.into(), out: out.into() };
         let from_f32 = T::kernel(["convert_f32_f32", "convert_f32_bf16"]);
         let from_bf16 = T::kernel(["convert_bf16_f32", "convert_bf16_bf16"]);
         let grid = [x * y, out.channels as u32, out.batch as u32];
         self.layers.launch(stream, S::kernel([from_f32, from_bf16]), grid, BLOCK, argument)
-    }
-
-    /// The transpose of the border's reflection: `out`, without border, gets the gradient of the
-    /// inside with the border's folded in, or has it added.
-    pub fn fold<S: Activation>(
-        &self,
-        stream: &CudaStream,
-        gradient: Planes<S>,
-        out: Planes<f32>,
-        accumulate: bool,
-    ) -> Result<(), CudaError> {
-        same_shape("gradient", gradient.shape(), out.shape())?;
-        let [x, y] = tiles(out.height, out.width, 1);
-        let argument = Convert {
-            input: gradient.into(),
-            out: out.into(),
-            accumulate: accumulate.into(),
-            padding: 0,
-        };
-        let kernel = S::kernel(["fold_f32_f32", "fold_bf16_f32"]);
-        let grid = [x * y, out.channels as u32, out.batch as u32];
-        self.layers.launch(stream, kernel, grid, BLOCK, argument)
     }
 
     /// `input` rounded to bfloat16 (to nearest, ties to even), one number behind the other.

@@ -112,7 +112,7 @@ fn off(found: &[f64], expected: &[f64], bound: f64) -> (usize, f64) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     let differences = found.iter().zip(expected).map(|(f, e)| (f - e).abs() / largest);
-    let bad = differences.clone().filter(|d| !(*d <= bound)).count();
+    let bad = differences.clone().filter(|d| *d > bound || d.is_nan()).count();
     (bad, differences.fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m }))
 }
 

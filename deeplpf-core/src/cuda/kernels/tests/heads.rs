@@ -12,15 +12,13 @@ fn composed(weight: &[f32], outputs: usize, rows: &[[f32; PATCHES]], other: bool
     let mut out = vec![];
     for o in 0..outputs {
         let at = |c: usize, tap: usize| weight[(o * FEATURES + c) * 9 + tap];
-        for d in 0..PATCHES + if other { 3 } else { 0 } {
-            for tap in 0..9 {
-                out.push(if d >= PATCHES {
-                    at(FEATURES - 3 + d - PATCHES, tap)
-                } else {
-                    let channels = if other { FEATURES - 3 } else { FEATURES };
-                    (0..channels).map(|c| at(c, tap) * rows[(c + 3) % FEATURES][d]).sum()
-                });
-            }
+        let channels = if other { FEATURES - 3 } else { FEATURES };
+        for patch in 0..PATCHES * 9 {
+            let (d, tap) = (patch / 9, patch % 9);
+            out.push((0..channels).map(|c| at(c, tap) * rows[(c + 3) % FEATURES][d]).sum());
+        }
+        if other {
+            out.extend((0..27).map(|i| at(FEATURES - 3 + i / 9, i % 9)));
         }
     }
     out
