@@ -8,8 +8,14 @@ pub(super) const LEAST_DRIVER: i32 = 12_000;
 /// The major version of cuDNN this program is written for.
 pub(super) const CUDNN_MAJOR: usize = 9;
 
-fn gibibytes(bytes: &usize) -> f64 {
-    *bytes as f64 / (1u64 << 30) as f64
+/// In the unit that shows the size.
+fn in_words(bytes: &usize) -> String {
+    let mebibytes = *bytes as f64 / (1 << 20) as f64;
+    if mebibytes < 1024.0 {
+        format!("{mebibytes:.1} MiB")
+    } else {
+        format!("{:.2} GiB", mebibytes / 1024.0)
+    }
 }
 
 /// What the driver says, without the debugging form of cudarc's error.
@@ -93,10 +99,10 @@ pub enum CudaError {
     },
     /// Not enough GPU memory.
     #[error(
-        "{what} needs {:.2} GiB of GPU memory, {:.2} GiB are free; use smaller images, a smaller \
+        "{what} needs {} of GPU memory, {} are free; use smaller images, a smaller \
          batch or --precision bf16, or close other programs on this GPU",
-        gibibytes(wanted),
-        gibibytes(free)
+        in_words(wanted),
+        in_words(free)
     )]
     OutOfMemory {
         /// What the memory was for.
@@ -186,7 +192,7 @@ mod tests {
         assert!(text.contains("lists none"), "{text}");
         let text = CudaError::OutOfMemory { what: "a step".into(), wanted: 3 << 30, free: 1 << 29 }
             .to_string();
-        assert!(text.contains("3.00 GiB") && text.contains("0.50 GiB"), "{text}");
+        assert!(text.contains("3.00 GiB") && text.contains("512.0 MiB"), "{text}");
         let text = CudaError::OldDriver { found: 11_080 }.to_string();
         assert!(text.contains("CUDA 11.8") && text.contains("12.0"), "{text}");
     }

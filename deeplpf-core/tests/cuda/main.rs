@@ -7,6 +7,7 @@ mod common;
 mod cudnn;
 mod driver;
 mod enhance;
+mod faults;
 mod network;
 mod nvrtc;
 mod stand_in;
