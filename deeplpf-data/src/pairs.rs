@@ -47,7 +47,7 @@ impl PairPaths {
     /// Decodes both pictures.
     ///
     /// # Errors
-    /// What [`decode`] says of either file, and [`DataError::SizeMismatch`] where the two upright
+    /// What [`decode`](crate::decode) says of either file, and [`DataError::SizeMismatch`] where the two upright
     /// pictures differ in size. [`DataError::UnsupportedFeature`] for a DNG, which the layout of
     /// FiveK's archive lists: its raw data is not decoded.
     pub fn load(&self) -> Result<Pair, DataError> {

@@ -8,7 +8,7 @@ use deeplpf_data::synthetic::{
     Flattening, GRID, Look, LookRange, Part, Recovery, SetOptions, Truth, synthesise, to_eight_bit,
 };
 use deeplpf_data::{DataError, OutputFormat, PairedFolder, Split, encode, sample};
-use deeplpf_filters::{FilterFixes, FilterStack, StackConfig};
+use deeplpf_filters::{FilterStack, StackConfig};
 use ndarray::Array3;
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ fn a_set_is_what_its_truth_says_and_the_same_for_any_number_of_threads() {
         let folder = PairedFolder::open(out("a")).expect("opens");
         folder.require_complete().expect("complete");
         assert_eq!(folder.pairs.len(), 20);
-        let split = Split::read_folder(&out("a")).expect("reads");
+        let split = Split::read_folder(out("a")).expect("reads");
         split.apply(&folder).expect("all known");
         assert_eq!((split.train.len(), split.valid.len(), split.test.len()), (16, 2, 2));
         let read = Truth::read_folder(out("a")).expect("reads").expect("is there");
