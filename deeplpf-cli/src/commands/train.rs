@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use deeplpf_core::{Compute, Precision};
 use deeplpf_train::{RunFolder, TrainConfig, config, train};
 
 use crate::console;
@@ -18,6 +19,14 @@ pub struct Args {
     /// Change a key of the configuration, e.g. `--set adam.learning_rate=3e-4`. Can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+
+    /// Where to compute: `auto`, `cpu` or `cuda:N`; short for `--set device=...`.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+
+    /// Numbers of the convolutions on a GPU: fp32, tf32 or bf16; short for `--set precision=...`.
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
 
     /// Continue the run in the run folder from its last saved state.
     ///
@@ -44,13 +53,21 @@ metrics.jsonl, checkpoints/best.safetensors and last.safetensors, and state/ to 
 
 /// Trains and prints what came of it.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut settings = args.settings.clone();
+    settings.extend(args.device.iter().map(|device| format!("device={device}")));
+    settings.extend(args.precision.iter().map(|precision| format!("precision={precision}")));
     let config = match &args.config {
-        Some(path) => TrainConfig::read(path, &args.settings)?,
-        None => config::parse("", "the defaults", &args.settings)?,
+        Some(path) => TrainConfig::read(path, &settings)?,
+        None => config::parse("", "the defaults", &settings)?,
     };
     if args.print_config {
         console::print(&config.to_toml())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    // Held until the end, so that a GPU is opened once.
+    let selection = Compute::select(&config.device)?;
+    if let Some(note) = &selection.note {
+        console::note(note);
     }
     let summary = train(&config, args.resume)?;
     for note in &summary.notes {
