@@ -64,19 +64,7 @@ impl SidSet {
     /// As [`read_list`]; [`SidError::EmptyList`] for a training list without pairs;
     /// [`SidError::Missing`] for a listed file that is not there.
     pub fn open(root: impl AsRef<Path>, protocol: SidProtocol) -> Result<Self, SidError> {
-        let root = root.as_ref();
-        let read = |part: ListPart| -> Result<Vec<SidFiles>, SidError> {
-            let name = format!("{}_{}_list.txt", protocol.camera.folder(), part.word());
-            // The authors' program keeps lists and pictures in a folder of this name.
-            let places = [root.to_path_buf(), root.join("dataset")];
-            let base = places.iter().find(|base| base.join(&name).is_file()).unwrap_or(&places[0]);
-            let list = base.join(&name);
-            let entries = read_list(&list)?;
-            if entries.is_empty() && part == ListPart::Train {
-                return Err(SidError::EmptyList { path: list });
-            }
-            entries.iter().map(|entry| find(entry, base, &list, protocol)).collect()
-        };
+        let read = |part| read_part(root.as_ref(), protocol, part);
         Ok(Self {
             protocol,
             train: read(ListPart::Train)?,
@@ -84,6 +72,49 @@ impl SidSet {
             test: read(ListPart::Test)?,
         })
     }
+
+    /// Opens the test list alone; files of the others need not be there.
+    ///
+    /// # Errors
+    /// As [`SidSet::open`]; [`SidError::EmptyList`] for a test list without pairs.
+    pub fn open_test(
+        root: impl AsRef<Path>,
+        protocol: SidProtocol,
+    ) -> Result<Vec<SidFiles>, SidError> {
+        let root = root.as_ref();
+        let test = read_part(root, protocol, ListPart::Test)?;
+        if test.is_empty() {
+            return Err(SidError::EmptyList { path: list_path(root, protocol, ListPart::Test).1 });
+        }
+        Ok(test)
+    }
+}
+
+/// The folder that a list's paths begin in, and the list.
+fn list_path(root: &Path, protocol: SidProtocol, part: ListPart) -> (PathBuf, PathBuf) {
+    let name = format!("{}_{}_list.txt", protocol.camera.folder(), part.word());
+    // The authors' program keeps lists and pictures in a folder of this name.
+    let dataset = root.join("dataset");
+    let base = if !root.join(&name).is_file() && dataset.join(&name).is_file() {
+        dataset
+    } else {
+        root.to_path_buf()
+    };
+    let list = base.join(name);
+    (base, list)
+}
+
+fn read_part(
+    root: &Path,
+    protocol: SidProtocol,
+    part: ListPart,
+) -> Result<Vec<SidFiles>, SidError> {
+    let (base, list) = list_path(root, protocol, part);
+    let entries = read_list(&list)?;
+    if entries.is_empty() && part == ListPart::Train {
+        return Err(SidError::EmptyList { path: list });
+    }
+    entries.iter().map(|entry| find(entry, &base, &list, protocol)).collect()
 }
 
 fn find(
@@ -144,6 +175,26 @@ impl SidFiles {
             }
         };
         Ok(SidPair { id: self.id.clone(), input, target, amplification })
+    }
+}
+
+impl SidFiles {
+    /// The short exposure as a picture, amplified and rendered as the target is, of the target's
+    /// part and size: what packed inputs show, and what doing nothing more gets.
+    ///
+    /// # Errors
+    /// As [`SidFiles::load`].
+    pub fn picture(&self) -> Result<Array3<f32>, SidError> {
+        let protocol = self.protocol.with_input(SidInput::Rgb);
+        let picture = Self { protocol, ..self.clone() }.load()?.input;
+        match self.protocol.input {
+            SidInput::Rgb => Ok(picture),
+            SidInput::Packed => {
+                let short = Mosaic::open(&self.short, &DecodeLimits::default())?;
+                let [top, left, height, width] = self.protocol.camera.packing().part(&short)?;
+                Ok(picture.slice(s![.., top..top + height, left..left + width]).to_owned())
+            }
+        }
     }
 }
 
