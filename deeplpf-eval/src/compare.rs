@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use deeplpf_data::Image;
 use rayon::prelude::*;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::atomic_file;
-use crate::error::{EvalError, Result, Size};
+use crate::error::{EvalError, Result, Role, Size};
 use crate::metrics::ImageMetric;
 use crate::scores::{ImageScores, Scores, score_image};
 
@@ -27,6 +28,9 @@ pub struct Comparison {
     pub failures: Vec<Failure>,
     /// Predictions no target has the stem of. They take no part.
     pub predictions_without_target: Vec<String>,
+    /// Scored pairs of an 8-bit file and a 16-bit file: rounding to 8 bits alone keeps the two
+    /// from being equal.
+    pub mixed_depths: Vec<String>,
 }
 
 /// A pair that could not be scored.
@@ -100,6 +104,7 @@ pub fn compare_folders(
         sizes: Vec::new(),
         failures: Vec::new(),
         predictions_without_target: Vec::new(),
+        mixed_depths: Vec::new(),
     };
     let pairs = match (is_folder(predictions)?, is_folder(targets)?) {
         (false, false) => vec![(stem(targets), predictions.to_owned(), targets.to_owned())],
@@ -118,15 +123,18 @@ pub fn compare_folders(
         }
     };
     for some in pairs.chunks(PAIRS_AT_A_TIME) {
-        let results: Vec<Result<(ImageScores, Size)>> = some
+        let results: Vec<Result<Scored>> = some
             .par_iter()
             .map(|(id, prediction, target)| score_files(metrics, id, prediction, target))
             .collect();
         for ((id, _, _), result) in some.iter().zip(results) {
             match result {
-                Ok((image, size)) => {
-                    comparison.scores.insert(image)?;
-                    comparison.sizes.push(size);
+                Ok(scored) => {
+                    comparison.scores.insert(scored.image)?;
+                    comparison.sizes.push(scored.size);
+                    if scored.mixed_depths {
+                        comparison.mixed_depths.push(id.clone());
+                    }
                 }
                 Err(error) => comparison.failures.push(Failure { id: id.clone(), error }),
             }
@@ -163,17 +171,36 @@ fn match_by_stem(predictions: &Path, targets: &Path) -> Result<Matched> {
     })
 }
 
+/// What came of one pair of files.
+struct Scored {
+    image: ImageScores,
+    size: Size,
+    mixed_depths: bool,
+}
+
 fn score_files(
     metrics: &[Box<dyn ImageMetric>],
     id: &str,
     prediction: &Path,
     target: &Path,
-) -> Result<(ImageScores, Size)> {
-    let prediction = deeplpf_data::decode(prediction)?;
-    let target = deeplpf_data::decode(target)?;
+) -> Result<Scored> {
+    let prediction = decode_opaque(prediction, Role::Prediction)?;
+    let target = decode_opaque(target, Role::Target)?;
     let (_, height, width) = target.pixels.dim();
-    let scores = score_image(metrics, id, prediction.pixels.view(), target.pixels.view())?;
-    Ok((scores, Size { width, height }))
+    Ok(Scored {
+        image: score_image(metrics, id, prediction.pixels.view(), target.pixels.view())?,
+        size: Size { width, height },
+        mixed_depths: prediction.info.bit_depth != target.info.bit_depth,
+    })
+}
+
+/// Decodes a picture of which every pixel is opaque; an alpha channel that says so is no harm.
+fn decode_opaque(path: &Path, role: Role) -> Result<Image> {
+    let image = deeplpf_data::decode(path)?;
+    match image.info.transparent_pixels {
+        0 => Ok(image),
+        pixels => Err(EvalError::Transparent { role, path: path.to_owned(), pixels }),
+    }
 }
 
 fn is_folder(path: &Path) -> Result<bool> {

@@ -84,6 +84,20 @@ pub enum EvalError {
         /// The value found.
         value: f32,
     },
+    /// A file with pixels that are not wholly opaque: what they look like depends on a background.
+    #[error(
+        "the {role} {} has {pixels} pixels that are not wholly opaque, whose colours depend on a \
+         background: save it without an alpha channel",
+        path.display()
+    )]
+    Transparent {
+        /// Which image.
+        role: Role,
+        /// The file.
+        path: PathBuf,
+        /// How many pixels.
+        pixels: usize,
+    },
     /// The image is smaller than the metric's window.
     #[error("{metric} needs at least {minimum} pixels on each side, the image is {size}")]
     TooSmall {

@@ -72,6 +72,7 @@ mean is null and \"failures\" says why: a mean over fewer images would be anothe
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let comparison = compare_folders(&args.predictions, &args.targets, &metrics(args)?)?;
     tell_left_over(&comparison);
+    tell_mixed_depths(&comparison);
     if let Some(path) = &args.json {
         comparison.write_json(path)?;
     }
@@ -125,6 +126,19 @@ fn tell_left_over(comparison: &Comparison) {
             "{} predictions have no target and take no part: {}",
             left_over.len(),
             left_over.join(", ")
+        ));
+    }
+}
+
+fn tell_mixed_depths(comparison: &Comparison) {
+    let mixed = &comparison.mixed_depths;
+    if !mixed.is_empty() {
+        console::note(&format!(
+            "{} of {} pairs have 8 bits on one side and 16 on the other, so that rounding is part \
+             of their difference: {}",
+            mixed.len(),
+            comparison.scores.len(),
+            mixed.join(", ")
         ));
     }
 }

@@ -146,9 +146,8 @@ fn lpips_says_what_it_lacks() {
     run.error(&["`small`", "LPIPS v0.1 AlexNet needs at least 31", "30x40"]);
 }
 
-/// Bit depth and alpha are the file's matter: the values are compared.
 #[test]
-fn depths_and_alpha_may_differ() {
+fn depths_may_differ_and_transparency_is_refused() {
     let room = Room::new();
     for folder in ["p", "t"] {
         std::fs::create_dir_all(room.path(folder)).unwrap();
@@ -160,7 +159,9 @@ fn depths_and_alpha_may_differ() {
     image::ImageBuffer::from_fn(20, 20, |x, y| image::Rgb([u16::from(level(x, y)) * 257; 3]))
         .save(room.path("p/a.png"))
         .unwrap();
-    room.run("metrics p t --metrics psnr --json s.json").succeeds();
+    let run = room.run("metrics p t --metrics psnr --json s.json");
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.starts_with("note: 1 of 1 pairs have 8 bits on one side"), "{run:?}");
     assert_eq!(room.json("s.json")["images"]["a"]["psnr"], "inf");
     image::RgbaImage::from_fn(20, 20, |x, y| {
         let value = level(x, y);
@@ -168,8 +169,10 @@ fn depths_and_alpha_may_differ() {
     })
     .save(room.path("p/a.png"))
     .unwrap();
-    room.run("metrics p t --metrics psnr --json s.json").succeeds();
-    assert_eq!(room.json("s.json")["images"]["a"]["psnr"], "inf");
+    let run = room.run("metrics p t --metrics psnr --json s.json");
+    assert_eq!((run.code, run.stdout.as_str()), (1, "0 compared, 1 failed: no means\n"));
+    run.one_error(&["prediction", "a.png", "400 pixels", "not wholly opaque"]);
+    assert!(room.json("s.json")["mean"].is_null());
 }
 
 #[test]

@@ -158,14 +158,16 @@ impl Picture {
         let size = width as usize * height as usize * layout.channels;
         let memory = || Self::out_of_memory(name);
         let stored = Stored { width: width as usize, layout, orientation };
-        let levels = if layout.wide {
+        let (levels, transparent_pixels) = if layout.wide {
             let mut levels = zeroed::<u16>(size).ok_or_else(memory)?;
             decoder.read_image(bytemuck::cast_slice_mut(&mut levels)).map_err(failed)?;
-            Levels::Sixteen(stored.upright(levels).ok_or_else(memory)?)
+            let (levels, transparent) = stored.upright(levels).ok_or_else(memory)?;
+            (Levels::Sixteen(levels), transparent)
         } else {
             let mut levels = zeroed::<u8>(size).ok_or_else(memory)?;
             decoder.read_image(&mut levels).map_err(failed)?;
-            Levels::Eight(stored.upright(levels).ok_or_else(memory)?)
+            let (levels, transparent) = stored.upright(levels).ok_or_else(memory)?;
+            (Levels::Eight(levels), transparent)
         };
         let info = ImageInfo {
             bit_depth: if layout.wide { 16 } else { 8 },
@@ -173,6 +175,7 @@ impl Picture {
             icc_profile,
             exif,
             orientation: orientation.to_exif(),
+            transparent_pixels,
         };
         let (width, height) = upright_size((width as usize, height as usize), orientation);
         let colours = layout.colours;
@@ -198,6 +201,7 @@ impl Picture {
             // A DNG is a TIFF; so are most others.
             exif: exif::of_tiff(bytes),
             orientation: mosaic.orientation,
+            transparent_pixels: 0,
         };
         let (levels, to_srgb, name) = (Levels::Sixteen(levels), ToSrgb::Same, name.to_path_buf());
         Ok(Self { width, height, colours: 3, levels, to_srgb, info, name })
@@ -235,10 +239,11 @@ struct Stored {
 }
 
 impl Stored {
-    /// The colour levels, upright; `None` where there is no memory to turn them.
-    fn upright<L: Level>(&self, mut levels: Vec<L>) -> Option<Vec<L>> {
-        self.layout.drop_alpha(&mut levels);
-        upright(levels, self.width, self.layout.colours, self.orientation)
+    /// The colour levels, upright, and how many pixels were not wholly opaque; `None` where there
+    /// is no memory to turn them.
+    fn upright<L: Level>(&self, mut levels: Vec<L>) -> Option<(Vec<L>, usize)> {
+        let transparent = self.layout.drop_alpha(&mut levels);
+        Some((upright(levels, self.width, self.layout.colours, self.orientation)?, transparent))
     }
 }
 

@@ -93,11 +93,14 @@ impl Layout {
         if self.wide { u16::MAX } else { u16::from(u8::MAX) }
     }
 
-    /// Moves the colours together in place and gives back what alpha took.
-    pub(super) fn drop_alpha<L: Level>(self, levels: &mut Vec<L>) {
+    /// Moves the colours together in place and gives back what alpha took. Returns how many pixels
+    /// were not wholly opaque.
+    pub(super) fn drop_alpha<L: Level>(self, levels: &mut Vec<L>) -> usize {
         if self.channels == self.colours {
-            return;
+            return 0;
         }
+        let alphas = levels.iter().skip(self.colours).step_by(self.channels);
+        let transparent = alphas.filter(|alpha| alpha.wide() != u16::MAX).count();
         let pixels = levels.len() / self.channels;
         for pixel in 0..pixels {
             let from = pixel * self.channels;
@@ -105,6 +108,7 @@ impl Layout {
         }
         levels.truncate(pixels * self.colours);
         levels.shrink_to_fit();
+        transparent
     }
 }
 
@@ -128,11 +132,11 @@ mod tests {
     #[test]
     fn alpha_is_left_out() {
         let layout = |colours, wide| Layout { colours, channels: colours + 1, wide };
-        let mut grey = vec![255u8, 7, 51, 9];
-        layout(1, false).drop_alpha(&mut grey);
+        let mut grey = vec![255u8, 7, 51, 255];
+        assert_eq!(layout(1, false).drop_alpha(&mut grey), 1);
         assert_eq!(grey, [255, 51]);
         let mut rgb = vec![65535u16, 0, 13107, 9, 1, 2, 3, 4];
-        layout(3, true).drop_alpha(&mut rgb);
+        assert_eq!(layout(3, true).drop_alpha(&mut rgb), 2);
         assert_eq!(rgb, [65535, 0, 13107, 1, 2, 3]);
     }
 }

@@ -74,6 +74,9 @@ pub struct ImageInfo {
     pub exif: Option<Vec<u8>>,
     /// EXIF orientation of the file, 1 to 8; 1 is upright. Already applied to the pixels.
     pub orientation: u8,
+    /// Pixels that are not wholly opaque. Their alpha was dropped, so their colours are not what a
+    /// viewer shows.
+    pub transparent_pixels: usize,
 }
 
 /// A picture format that can be read.

@@ -121,6 +121,7 @@ pub fn render_file(path: impl AsRef<Path>, limits: &DecodeLimits) -> Result<Imag
         icc_profile: None,
         exif: None,
         orientation: mosaic.orientation,
+        transparent_pixels: 0,
     };
     Ok(Image { pixels, info })
 }

@@ -103,3 +103,51 @@ fn a_folder_without_pictures_and_two_of_one_stem_are_errors() {
     let message = compare(&folder).unwrap_err().to_string();
     assert!(message.contains("a.png") && message.contains("a.tif"), "{message}");
 }
+
+/// The colours of a transparent pixel depend on what lies behind it; an opaque alpha says nothing.
+#[test]
+fn transparent_pixels_are_refused_and_opaque_alpha_is_not() {
+    use image::{Rgba, RgbaImage};
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        save(&folder, &format!("targets/{name}.png"), 20, 100);
+        save(&folder, &format!("predictions/{name}.png"), 20, 100);
+    }
+    let with_alpha = |name: &str, alpha: fn(u32) -> u8| {
+        let level = |x: u32, y: u32| [100, (x * 3) as u8, (y * 5) as u8];
+        let pixel = |x: u32, y: u32| {
+            let [red, green, blue] = level(x, y);
+            Rgba([red, green, blue, alpha(x)])
+        };
+        RgbaImage::from_fn(20, 16, pixel).save(folder.path().join(name)).unwrap();
+    };
+    with_alpha("predictions/a.png", |_| 255);
+    with_alpha("predictions/b.png", |x| if x == 3 { 254 } else { 255 });
+    with_alpha("targets/c.png", |_| 0);
+    let comparison = compare(&folder).unwrap();
+    assert_eq!(comparison.scores.get("a", "psnr"), Some(f64::INFINITY));
+    assert!(comparison.mean().is_none());
+    let failures: Vec<_> = comparison.failures.iter().map(|f| f.error.to_string()).collect();
+    assert_eq!(failures.len(), 2);
+    assert!(failures[0].contains("b.png has 16 pixels"), "{failures:?}");
+    assert!(failures[0].contains("prediction") && failures[1].contains("target"), "{failures:?}");
+    assert!(failures[1].contains("c.png has 320 pixels"), "{failures:?}");
+}
+
+#[test]
+fn pairs_of_unequal_depth_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        save(&folder, &format!("predictions/{name}.png"), 20, 100);
+        save(&folder, &format!("targets/{name}.png"), 20, 100);
+    }
+    assert!(compare(&folder).unwrap().mixed_depths.is_empty());
+    image::ImageBuffer::from_pixel(20, 16, Rgb([25_700u16, 0, 0]))
+        .save(folder.path().join("targets/b.png"))
+        .unwrap();
+    let comparison = compare(&folder).unwrap();
+    assert_eq!(
+        (comparison.mixed_depths.as_slice(), comparison.scores.len()),
+        (&["b".into()][..], 2)
+    );
+}
