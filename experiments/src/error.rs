@@ -51,6 +51,33 @@ pub enum ExperimentError {
          folder goes with a folder (write ./sample for a folder of that name)"
     )]
     SampleHasItsOwnSplit,
+    /// A list or target folder asked of See-in-the-Dark.
+    #[error(
+        "{protocol} has its own test list and targets; a list or a target folder does not go with it"
+    )]
+    SidHasItsOwnSplit {
+        /// `sid-sony` or `sid-fuji`.
+        protocol: &'static str,
+    },
+    /// A model of one sensor and files of the other.
+    #[error(
+        "these weights take input = \"{model}\", which does not fit --protocol {protocol}; use the other camera's"
+    )]
+    OtherSensor {
+        /// The model's input.
+        model: &'static str,
+        /// `sid-sony` or `sid-fuji`.
+        protocol: &'static str,
+    },
+    /// A model of mosaics and pairs of photographs.
+    #[error(
+        "these weights take input = \"{model}\", packed raw mosaics: evaluate them on a folder of \
+         See-in-the-Dark with --protocol sid-sony or sid-fuji"
+    )]
+    NeedsRawFiles {
+        /// The model's input.
+        model: &'static str,
+    },
     /// The record of an evaluation that cannot be used.
     #[error("{} is not a usable record of an evaluation: {reason}", path.display())]
     Record {

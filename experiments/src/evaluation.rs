@@ -7,8 +7,11 @@ use std::{
     time::Instant,
 };
 
-use deeplpf_core::{Checkpoint, DType, Enhancer, ModelConfig, select_device};
-use deeplpf_data::Pair;
+use deeplpf_core::{Checkpoint, DType, Enhancer, Input, Model, ModelConfig, select_device};
+use deeplpf_data::{
+    DataError, Pair,
+    sid::{SidInput, SidProtocol},
+};
 use deeplpf_eval::{Metric, Scores, metrics::metrics_by_key, score_image};
 use deeplpf_train::PairSource;
 use indicatif::ProgressBar;
@@ -17,10 +20,11 @@ use crate::{
     ExperimentError, Result,
     methods::Method,
     outputs::Outputs,
+    predictor::Predictor,
     record::{RecordedPhotograph, RecordedPictures, RunRecord},
     recovery,
     runs::Run,
-    test_pairs::{TestPairs, test_pairs},
+    test_pairs::{TestPairs, sid_pairs, test_pairs},
 };
 
 /// Columns of every table, in order: the release's PSNR and SSIM, scikit-image's standard SSIM,
@@ -34,7 +38,8 @@ const METRICS: &[&str] =
 pub struct EvaluationRequest {
     /// The checkpoint.
     pub weights: PathBuf,
-    /// A paired folder, or `sample` for the test part of the embedded set.
+    /// A paired folder, or `sample` for the test part of the embedded set, or a folder of
+    /// See-in-the-Dark where `protocol` is one of its.
     pub data: String,
     /// The target folder's name, where there are several.
     pub target: Option<String>,
@@ -47,7 +52,8 @@ pub struct EvaluationRequest {
     /// The configuration of a checkpoint that carries none.
     pub model: Option<ModelConfig>,
     /// The protocol the data follow, e.g. `DPE`: stands in the caption, and results published
-    /// under it stand below the measured ones. By default the name of the data.
+    /// under it stand below the measured ones. By default the name of the data. `sid-sony` and
+    /// `sid-fuji` choose the test list of See-in-the-Dark, with the input that the model takes.
     pub protocol: Option<String>,
 }
 
@@ -84,7 +90,7 @@ struct Evaluated {
 /// Enhances and scores every pair.
 ///
 /// Fails if any pair fails: a mean is never taken over fewer photographs than there are.
-fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Evaluated> {
+fn score_pairs(predictor: &Predictor, pairs: &PairSource) -> Result<Evaluated> {
     let metrics = metrics_by_key(METRICS)?;
     let described = || -> Vec<Metric> { metrics.iter().map(|metric| metric.metric()).collect() };
     let mut evaluated = Evaluated {
@@ -100,16 +106,19 @@ fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Evaluated> {
         let mut score = || -> Result<()> {
             let Pair { id, input, target } = pairs.load(index)?;
             let started = Instant::now();
-            let enhancement = enhancer.enhance(input.view())?;
+            let (output, filters) = predictor.predict(input.view())?;
             evaluated.seconds += started.elapsed().as_secs_f64();
-            let output = enhancement.image;
+            // A packed mosaic is no picture: its rendering stands for doing nothing.
+            let input = match pairs {
+                PairSource::Sid(files) => files[index].picture().map_err(DataError::from)?,
+                _ => input,
+            };
             let ours = score_image(&metrics, &id, output.view(), target.view())?;
             let unchanged = score_image(&metrics, &id, input.view(), target.view())?;
             let pictures = RecordedPictures::new(input.view(), output.view(), target.view())?;
             evaluated.scores.insert(ours)?;
             evaluated.input_scores.insert(unchanged)?;
             let (_, height, width) = input.dim();
-            let filters = enhancement.parameters.filters;
             let photograph = RecordedPhotograph { width, height, filters };
             evaluated.photographs.insert(id.clone(), photograph);
             evaluated.pictures.insert(id, pictures);
@@ -130,16 +139,16 @@ fn score_pairs(enhancer: &Enhancer, pairs: &PairSource) -> Result<Evaluated> {
 
 /// Enhances and scores every pair, and leaves the record of it in `folder`, which is created.
 pub(crate) fn record_evaluation(
-    enhancer: &Enhancer,
+    predictor: &Predictor,
     tested: &TestPairs,
     label: String,
     weights: &Path,
     folder: &Path,
 ) -> Result<RunRecord> {
     let Evaluated { input_scores, scores, photographs, pictures, seconds } =
-        score_pairs(enhancer, &tested.pairs)?;
+        score_pairs(predictor, &tested.pairs)?;
     fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
-    let model = enhancer.model();
+    let model = predictor.model();
     let record = RunRecord::new(
         label,
         (tested.protocol.clone(), tested.split.clone()),
@@ -154,14 +163,56 @@ pub(crate) fn record_evaluation(
     Ok(record)
 }
 
-/// The model of a checkpoint, ready to enhance.
+fn load_model(weights: &Path, model: Option<&ModelConfig>, device: &str) -> Result<Model> {
+    let device = select_device(device)?;
+    Ok(Checkpoint::read(weights)?.model(model, DType::F32, &device)?)
+}
+
+/// The model of a checkpoint, ready to enhance photographs.
 pub(crate) fn load_enhancer(
     weights: &Path,
     model: Option<&ModelConfig>,
     device: &str,
 ) -> Result<Enhancer> {
-    let device = select_device(device)?;
-    Ok(Enhancer::new(Checkpoint::read(weights)?.model(model, DType::F32, &device)?)?)
+    Ok(Enhancer::new(load_model(weights, model, device)?)?)
+}
+
+/// The model of a checkpoint, ready to be evaluated.
+pub(crate) fn load_predictor(
+    weights: &Path,
+    model: Option<&ModelConfig>,
+    device: &str,
+) -> Result<Predictor> {
+    Predictor::new(load_model(weights, model, device)?)
+}
+
+/// The pairs that `request` asks for, with inputs such as a model that takes `input` needs.
+fn requested_pairs(request: &EvaluationRequest, input: Input) -> Result<TestPairs> {
+    let named = request.protocol.as_deref();
+    if let Some(protocol) = named.and_then(|name| name.parse::<SidProtocol>().ok()) {
+        if request.target.is_some() || request.split.is_some() {
+            return Err(ExperimentError::SidHasItsOwnSplit { protocol: protocol.name() });
+        }
+        let (channels, packed) = (input.channels(), protocol.camera.packing().channels());
+        let kind = match input {
+            Input::Rgb => SidInput::Rgb,
+            _ if channels == packed => SidInput::Packed,
+            _ => {
+                let (model, protocol) = (input.name(), protocol.name());
+                return Err(ExperimentError::OtherSensor { model, protocol });
+            }
+        };
+        return sid_pairs(&request.data, protocol.with_input(kind));
+    }
+    if input != Input::Rgb {
+        return Err(ExperimentError::NeedsRawFiles { model: input.name() });
+    }
+    let mut tested =
+        test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
+    if let Some(protocol) = named {
+        tested.protocol = protocol.to_owned();
+    }
+    Ok(tested)
 }
 
 /// Enhances every pair's input, scores it against the target, and writes `metrics.json`,
@@ -172,19 +223,15 @@ pub(crate) fn load_enhancer(
 /// A checkpoint or pair that cannot be used, or a folder that cannot be written. If some pairs
 /// fail, all are tried and all failures are named.
 pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
-    let mut tested =
-        test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
-    if let Some(protocol) = &request.protocol {
-        tested.protocol = protocol.clone();
-    }
-    let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
+    let predictor = load_predictor(&request.weights, request.model.as_ref(), &request.device)?;
+    let tested = requested_pairs(request, predictor.model().config().input)?;
     let label = "DeepLPF".to_string();
-    let record = record_evaluation(&enhancer, &tested, label, &request.weights, &request.out)?;
+    let record = record_evaluation(&predictor, &tested, label, &request.weights, &request.out)?;
     let run =
         Run { label: record.label.clone(), folder: request.out.clone(), record, training: None };
     let method = Method::of_run(run);
     let record = &method.first().record;
-    let config = enhancer.model().config();
+    let config = predictor.model().config();
     let recovery = recovery::write(&request.data, &tested.pairs, record, &request.out)?;
     let outputs = Outputs {
         title: format!("Evaluation of {}", record.weights),

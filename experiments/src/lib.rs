@@ -15,6 +15,7 @@ mod inspection;
 mod lpips_weights;
 mod methods;
 mod outputs;
+mod predictor;
 mod recipe;
 mod record;
 mod recovery;

@@ -10,7 +10,7 @@ use deeplpf_train::{RunFolder, train};
 
 use crate::{
     ExperimentError, Recipe, Result,
-    evaluation::{load_enhancer, record_evaluation},
+    evaluation::{load_predictor, record_evaluation},
     methods::Method,
     outputs::Outputs,
     recipe::Training,
@@ -106,9 +106,9 @@ fn train_and_judge(
     if before < config.epochs {
         announce(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
     }
-    let enhancer = load_enhancer(&folder.best(), None, &config.device)?;
+    let predictor = load_predictor(&folder.best(), None, &config.device)?;
     let label = label.to_owned();
-    let record = record_evaluation(&enhancer, tested, label, &folder.best(), &config.run)?;
+    let record = record_evaluation(&predictor, tested, label, &folder.best(), &config.run)?;
     record.scores.write_json(&config.run.join("evaluation.json"))?;
     read_run(&config.run)
 }

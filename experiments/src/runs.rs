@@ -10,7 +10,7 @@ use deeplpf_train::{EpochRecord, RunFolder, TrainConfig, TrainingData};
 
 use crate::{
     ExperimentError, Result,
-    evaluation::{load_enhancer, record_evaluation},
+    evaluation::{load_predictor, record_evaluation},
     record::{RunRecord, has_record},
     test_pairs::TestPairs,
 };
@@ -147,9 +147,9 @@ fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&st
         split: "validation".into(),
     };
     let weights = RunFolder::new(folder).best();
-    let enhancer = load_enhancer(&weights, None, device)?;
+    let predictor = load_predictor(&weights, None, device)?;
     let label = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
-    record_evaluation(&enhancer, &tested, label, &weights, folder)?;
+    record_evaluation(&predictor, &tested, label, &weights, folder)?;
     Ok(())
 }
 

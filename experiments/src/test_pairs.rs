@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use deeplpf_data::{Pair, PairedFolder, sample, split::select};
+use deeplpf_data::{
+    DataError, Pair, PairedFolder, sample,
+    sid::{SidProtocol, SidSet},
+    split::select,
+};
 use deeplpf_train::PairSource;
 
 use crate::{ExperimentError, Result};
@@ -51,6 +55,16 @@ pub(crate) fn test_pairs(
         pairs: PairSource::Files(paths),
         protocol: format!("paired folder {}", file_name(Path::new(source))),
         split,
+    })
+}
+
+/// The test list of See-in-the-Dark.
+pub(crate) fn sid_pairs(root: &str, protocol: SidProtocol) -> Result<TestPairs> {
+    let files = SidSet::open_test(root, protocol).map_err(DataError::from)?;
+    Ok(TestPairs {
+        pairs: PairSource::Sid(files),
+        protocol: protocol.to_string(),
+        split: format!("{}_test_list.txt", protocol.camera.folder()),
     })
 }
 

@@ -39,7 +39,8 @@ pub struct Args {
     device: String,
 
     /// The protocol the data follow, for the caption. Results published under the same one (DPE,
-    /// UPE, `3D-LUT 480p`, ...) stand below the measured ones.
+    /// UPE, `3D-LUT 480p`, ...) stand below the measured ones. With `sid-sony` or `sid-fuji` DIR is a
+    /// folder of See-in-the-Dark, and its test list is evaluated.
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
 
@@ -53,6 +54,7 @@ Examples:
   deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
   deeplpf eval --weights deeplpf.pt --fixes none --data fivek --target expertC --split test.txt \
 --protocol DPE -o evaluation
+  deeplpf eval --weights sony.safetensors --data dataset --protocol sid-sony -o evaluation
 
 The folder gets metrics.json, per_image.csv, the table as .md, .csv, .tex and .json, a contact sheet of input, \
 prediction and target, and report.html, which shows them all.";
