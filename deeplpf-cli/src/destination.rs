@@ -17,6 +17,8 @@ const OTHER_PICTURES: [&str; 9] =
 enum Place {
     File(PathBuf),
     Folder(PathBuf),
+    /// `photo-enhanced.jpg` beside `photo.jpg`.
+    Beside,
 }
 
 /// Place and format of the results.
@@ -27,6 +29,8 @@ pub struct Destination {
     format: OutputFormat,
     /// A PNG has the depth of its photograph: no format was asked for.
     follows_depth: bool,
+    /// Results beside their photographs may replace files.
+    force: bool,
 }
 
 /// A picture to be made.
@@ -50,7 +54,7 @@ impl Destination {
         let follows_depth = format.is_none();
         let folder = |format: Option<OutputFormat>| {
             let format = format.unwrap_or(OutputFormat::Png);
-            Ok(Self { place: Place::Folder(out.to_owned()), format, follows_depth })
+            Ok(Self { place: Place::Folder(out.to_owned()), format, follows_depth, force: true })
         };
         if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return folder(format);
@@ -77,7 +81,33 @@ impl Destination {
                 format.extension()
             );
         }
-        Ok(Self { place: Place::File(out.to_owned()), format, follows_depth })
+        Ok(Self { place: Place::File(out.to_owned()), format, follows_depth, force: true })
+    }
+
+    /// Beside each photograph under its name and `-enhanced`, in its format (or PNG, where that cannot
+    /// be written) or in `format`. Such results never replace a file unless `force` is given.
+    ///
+    /// # Errors
+    /// A folder among the inputs: its results would mix with its photographs.
+    pub fn beside(
+        inputs: &[PathBuf],
+        format: Option<OutputFormat>,
+        force: bool,
+    ) -> anyhow::Result<Self> {
+        if let Some(folder) = inputs.iter().find(|input| input.is_dir()) {
+            bail!("{} is a folder: say with -o OUT where its results go", folder.display());
+        }
+        Ok(Self {
+            place: Place::Beside,
+            format: format.unwrap_or(OutputFormat::Png),
+            follows_depth: format.is_none(),
+            force,
+        })
+    }
+
+    /// Whether results lie beside their photographs.
+    pub fn is_beside(&self) -> bool {
+        self.place == Place::Beside
     }
 
     /// The format of the results; a `png` may have 16 bits nevertheless ([`Self::format_for`]).
@@ -85,9 +115,13 @@ impl Destination {
         self.format
     }
 
-    /// The format of the result of a photograph of so many bits.
-    pub fn format_for(&self, bit_depth: u8) -> OutputFormat {
-        match self.format {
+    /// The format of the result at `output` of a photograph of so many bits.
+    pub fn format_for(&self, output: &Path, bit_depth: u8) -> OutputFormat {
+        let format = match self.place {
+            Place::Beside if self.follows_depth => by_name(output).unwrap_or(self.format),
+            _ => self.format,
+        };
+        match format {
             OutputFormat::Png if self.follows_depth && bit_depth > 8 => OutputFormat::Png16,
             format => format,
         }
@@ -108,7 +142,14 @@ impl Destination {
                 let output = match &self.place {
                     Place::File(path) => path.clone(),
                     Place::Folder(path) => path.join(self.file_name(&input)),
+                    Place::Beside => self.name_beside(&input),
                 };
+                if !self.force && output.exists() {
+                    bail!(
+                        "{} is there already; add --force to replace it, or choose another place with -o",
+                        output.display()
+                    );
+                }
                 let existing = output.canonicalize().ok();
                 if let Some(original) = existing.and_then(|path| originals.get(&path)) {
                     bail!(
@@ -137,6 +178,7 @@ impl Destination {
                     format!("cannot write to the folder {}; choose another with -o", path.display())
                 })
             }
+            Place::Beside => Ok(()),
             Place::File(path) => {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let parent = parent.unwrap_or(Path::new("."));
@@ -154,11 +196,24 @@ impl Destination {
         }
     }
 
-    /// Where the results are.
-    pub fn path(&self) -> &Path {
-        match &self.place {
-            Place::File(path) | Place::Folder(path) => path,
+    /// Where the results are, in words.
+    pub fn describe(&self, jobs: &[PathBuf]) -> String {
+        match (&self.place, jobs) {
+            (Place::File(path) | Place::Folder(path), _) => path.display().to_string(),
+            (Place::Beside, [one]) => one.display().to_string(),
+            (Place::Beside, _) => "beside the photographs, as *-enhanced".into(),
         }
+    }
+
+    fn name_beside(&self, input: &Path) -> PathBuf {
+        let mut name = input.file_stem().unwrap_or_default().to_owned();
+        name.push("-enhanced.");
+        // Its own extension, as it is written there, where that is the format's.
+        match (self.follows_depth, input.extension(), by_name(input)) {
+            (true, Some(extension), Some(_)) => name.push(extension),
+            _ => name.push(self.format.extension()),
+        }
+        input.with_file_name(name)
     }
 
     fn file_name(&self, input: &Path) -> PathBuf {
@@ -168,6 +223,12 @@ impl Destination {
         name.push(self.format.extension());
         name.into()
     }
+}
+
+/// The format of a picture by its name, of those that photographs come in.
+fn by_name(path: &Path) -> Option<OutputFormat> {
+    let format = OutputFormat::from_extension(path.extension()?.to_str()?)?;
+    (format != OutputFormat::Npy).then_some(format)
 }
 
 /// Whether the inputs are one file, or may be several (several names, or a folder).
@@ -221,7 +282,8 @@ mod tests {
             ("x.jpg", None, Jpeg, Jpeg),
         ] {
             let found = new(out, format, Inputs::One).unwrap();
-            assert_eq!((found.format_for(8), found.format_for(16)), (eight, sixteen), "{out}");
+            let at = |bits| found.format_for(Path::new(out), bits);
+            assert_eq!((at(8), at(16)), (eight, sixteen), "{out}");
         }
     }
 
@@ -234,6 +296,26 @@ mod tests {
         );
         assert!(new("x.png", None, Inputs::Many).unwrap_err().contains("give a folder"));
         assert!(new("x.webp", None, Inputs::One).unwrap_err().contains(".webp cannot be written"));
+    }
+
+    #[test]
+    fn beside_the_photograph_in_its_format() {
+        let destination = Destination::beside(&[], None, true).unwrap();
+        for (input, expected, format) in [
+            ("in/a.v2.JPG", "in/a.v2-enhanced.JPG", OutputFormat::Jpeg),
+            ("a.tif", "a-enhanced.tif", OutputFormat::Tiff16),
+            ("a.png", "a-enhanced.png", OutputFormat::Png),
+            ("a.webp", "a-enhanced.png", OutputFormat::Png),
+            ("a", "a-enhanced.png", OutputFormat::Png),
+        ] {
+            let jobs = destination.jobs(vec![input.into()]).unwrap();
+            assert_eq!(jobs[0].output, Path::new(expected));
+            assert_eq!(destination.format_for(&jobs[0].output, 8), format);
+        }
+        let png = Destination::beside(&[], Some(OutputFormat::Png16), true).unwrap();
+        let jobs = png.jobs(vec!["a.jpg".into()]).unwrap();
+        assert_eq!(jobs[0].output, Path::new("a-enhanced.png"));
+        assert_eq!(png.format_for(&jobs[0].output, 8), OutputFormat::Png16);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use deeplpf_core::{
     RowSource, select_device,
 };
 use deeplpf_data::{
-    DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, find_each, picture::JPEG_QUALITY,
+    DataError, DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, find_each,
+    picture::JPEG_QUALITY,
 };
 
 use self::parameters_file::Origin;
@@ -38,9 +39,16 @@ pub struct Args {
     inputs: Vec<PathBuf>,
 
     /// Where the result goes: a file (.png, .jpg, .tif, .npy) for one input file, else a folder,
-    /// which is made if it is missing.
+    /// which is made if it is missing [default: beside the photograph, photo-enhanced.jpg]
+    ///
+    /// Beside its photograph a result has the photograph's format, JPEG quality and colour profile
+    /// (WebP becomes PNG, a TIFF has 16 bits), and never replaces a file without --force.
     #[arg(short, long, value_name = "OUT")]
-    out: PathBuf,
+    out: Option<PathBuf>,
+
+    /// Without --out: replace results that are there already.
+    #[arg(long, conflicts_with = "out")]
+    force: bool,
 
     /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file.
     #[arg(long, value_name = "FILE")]
@@ -62,7 +70,7 @@ pub struct Args {
     format: Option<OutputFormat>,
 
     /// JPEG quality, 1 to 100 on libjpeg's scale; colour is kept at full resolution (4:4:4)
-    /// [default: 95]
+    /// [default: 95, or without --out the photograph's own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: Option<u8>,
 
@@ -119,7 +127,9 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  One photograph:
+  One photograph, into photo-enhanced.jpg beside it:
+    deeplpf enhance photo.jpg --weights best.safetensors
+  Elsewhere:
     deeplpf enhance photo.jpg -o better.png --weights best.safetensors
   A folder, as 16 bit TIFF, with the filters' parameters beside each:
     deeplpf enhance photos -o results --format tiff16 --save-params --weights best.safetensors
@@ -168,7 +178,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         [one] if !one.is_dir() => Inputs::One,
         _ => Inputs::Many,
     };
-    let destination = Destination::new(&args.out, args.format, inputs)?;
+    let destination = match &args.out {
+        Some(out) => Destination::new(out, args.format, inputs)?,
+        None => Destination::beside(&args.inputs, args.format, args.force)?,
+    };
     let encode_options = args.encode_options(&destination)?;
     let jobs = destination.jobs(found.images)?;
     args.use_threads()?;
@@ -189,7 +202,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bytes = |job: &Job| std::fs::metadata(&job.input).map_or(0, |file| file.len());
     let progress = Progress::new(jobs.iter().map(|(_, job)| bytes(job)));
     let parameters_to = args.save_params.then(|| Origin {
-        weights: weights.to_owned(),
+        weights: checkpoint.path.clone(),
         config: enhancer.model().config().clone(),
         strength: options.strength,
     });
@@ -205,20 +218,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             progress.say(job.input.display().to_string());
             let pixels = picture.width() * picture.height();
             progress.share(*index, pixels, 0.0);
-            let format = destination.format_for(picture.info().bit_depth);
-            let made = Made::from_picture(
-                &enhancer,
-                &picture,
-                Rendering::new(
-                    &job.output,
-                    (picture.width(), picture.height()),
-                    format,
-                    Some(picture.info()),
-                    &encode_options,
-                )?,
-                &options,
-                &mut |share| progress.share(*index, pixels, share),
-            );
+            let format = destination.format_for(&job.output, picture.info().bit_depth);
+            let rendering = args.rendering(&destination, job, &picture, format, &encode_options)?;
+            let made = Made::from_picture(&enhancer, &picture, rendering, &options, &mut |share| {
+                progress.share(*index, pixels, share)
+            });
             made.with_context(|| job.input.display().to_string())
         },
         encode: |(_, job): &(usize, Job), made: Made| {
@@ -243,7 +247,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     progress.clear();
     if inputs == Inputs::Many || failed == 0 {
-        let place = destination.path().display();
+        let outputs: Vec<PathBuf> = jobs.iter().map(|(_, job)| job.output.clone()).collect();
+        let place = destination.describe(&outputs);
         console::print(&format!("{enhanced} enhanced, {failed} failed: {place}\n"))?;
     }
     Ok(exit_code(failed))
@@ -254,7 +259,8 @@ impl Args {
     /// An option that the results' format has no use for.
     fn encode_options(&self, destination: &Destination) -> anyhow::Result<EncodeOptions> {
         let format = destination.format();
-        if self.quality.is_some() && format != OutputFormat::Jpeg {
+        let beside = destination.is_beside() && self.format.is_none();
+        if self.quality.is_some() && format != OutputFormat::Jpeg && !beside {
             bail!(
                 "--quality is for JPEG, but the results are {format}; drop it or use --format jpeg"
             );
@@ -267,6 +273,37 @@ impl Args {
             keep_profile: self.keep_profile,
             strip_metadata: self.strip_metadata,
         })
+    }
+
+    /// The empty result of a photograph. Beside it, it has its quality and profile, where that can be
+    /// kept.
+    fn rendering(
+        &self,
+        destination: &Destination,
+        job: &Job,
+        picture: &Picture,
+        format: OutputFormat,
+        options: &EncodeOptions,
+    ) -> anyhow::Result<Rendering> {
+        let size = (picture.width(), picture.height());
+        let new = |options: &EncodeOptions| {
+            Rendering::new(&job.output, size, format, Some(picture.info()), options)
+        };
+        if !destination.is_beside() {
+            return Ok(new(options)?);
+        }
+        let quality = self.quality.or(picture.info().jpeg_quality).unwrap_or(JPEG_QUALITY);
+        let options = EncodeOptions { quality, ..*options };
+        match new(&EncodeOptions { keep_profile: true, ..options }) {
+            Err(DataError::KeepProfile { reason, .. }) if !self.keep_profile => {
+                let input = job.input.display();
+                console::note(&format!(
+                    "{input}: the result is sRGB, because the photograph's profile cannot be kept: {reason}"
+                ));
+                Ok(new(&options)?)
+            }
+            rendering => Ok(rendering?),
+        }
     }
 
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use deeplpf_core::checkpoint::{Format, write_safetensors};
+use deeplpf_core::checkpoint::{Format, write_half_safetensors, write_safetensors};
 use deeplpf_core::{Checkpoint, DType, Device, Model, ModelConfig};
 use deeplpf_data::atomic_file;
 use serde::Serialize;
@@ -41,6 +41,9 @@ enum Command {
         output: PathBuf,
         #[command(flatten)]
         model: ModelOptions,
+        /// Write half-precision numbers: half the size, each weight rounded to 11 significant bits.
+        #[arg(long)]
+        half: bool,
     },
 }
 
@@ -58,7 +61,7 @@ Examples:
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Inspect { file, json } => inspect(file, *json),
-        Command::Convert { input, output, model } => convert(input, output, model),
+        Command::Convert { input, output, model, half } => convert(input, output, model, *half),
     }
 }
 
@@ -76,7 +79,12 @@ fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn convert(input: &Path, output: &Path, options: &ModelOptions) -> anyhow::Result<ExitCode> {
+fn convert(
+    input: &Path,
+    output: &Path,
+    options: &ModelOptions,
+    half: bool,
+) -> anyhow::Result<ExitCode> {
     if output.extension().is_none_or(|extension| extension != "safetensors") {
         bail!("{} does not end in .safetensors, the only format written", output.display());
     }
@@ -90,7 +98,11 @@ fn convert(input: &Path, output: &Path, options: &ModelOptions) -> anyhow::Resul
     let checkpoint = Checkpoint::read(input)?;
     let asked = options.configuration(&checkpoint);
     let model = checkpoint.model(asked.as_ref(), DType::F32, &Device::Cpu)?;
-    write_safetensors(&model, &place)?;
+    if half {
+        write_half_safetensors(&model, &place)?;
+    } else {
+        write_safetensors(&model, &place)?;
+    }
     let config = model.config();
     let dialect = serde_json::to_value(config.dialect)?;
     console::print(&format!(

@@ -136,13 +136,13 @@ fn saved_parameters_are_applied_again_and_can_be_edited() {
             edited["filters"][filter][k]["scale"] = [1.0, 1.0, 1.0].as_slice().into();
         }
     }
-    room.write("edited.json", &edited.to_string());
+    room.write("edited.json", edited.to_string());
     enhance("-o edited.npy --params edited.json").succeeds();
     assert_ne!(room.read("edited.npy"), room.read("one.npy"));
 
     // A strength in the file holds until the command line says another.
     edited["strength"] = 0.25.into();
-    room.write("weak.json", &edited.to_string());
+    room.write("weak.json", edited.to_string());
     enhance("-o weak.npy --params weak.json").succeeds();
     enhance("-o same.npy --params edited.json --strength 0.25").succeeds();
     assert_eq!(room.read("weak.npy"), room.read("same.npy"));
@@ -168,7 +168,7 @@ fn parameters_that_cannot_be_applied() {
     let with = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
         let mut file = whole.clone();
         change(&mut file);
-        room.write(name, &file.to_string());
+        room.write(name, file.to_string());
     };
     with("dialect.json", &|file| file["dialect"] = "paper".into());
     with("fewer.json", &|file| {
@@ -218,6 +218,34 @@ fn a_single_file_goes_into_a_folder_too() {
     assert_eq!(room.files("new"), ["a.npy"]);
 }
 
+/// The photograph's own format and quality, and no file replaced.
+#[test]
+fn a_photograph_alone_is_enough() {
+    let room = Room::with_weights();
+    let picture = room.picture("in/photo.jpg", 96, 64);
+    let eighty = |path| image::codecs::jpeg::JpegEncoder::new_with_quality(path, 80);
+    let mut file = Vec::new();
+    picture.write_with_encoder(eighty(&mut file)).unwrap();
+    std::fs::write(room.path("in/photo.jpg"), file).unwrap();
+
+    let enhance = |rest: &str| room.run(&format!("enhance {rest} --weights w.safetensors"));
+    let run = enhance("in/photo.jpg --save-params").succeeds();
+    assert_eq!(run.stdout, "1 enhanced, 0 failed: in/photo-enhanced.jpg\n");
+    let files = ["photo-enhanced.jpg", "photo-enhanced.params.json", "photo.jpg"];
+    assert_eq!(room.files("in"), files);
+    let result = decode(room.path("in/photo-enhanced.jpg")).unwrap();
+    assert_eq!((result.width(), result.height()), (96, 64));
+    assert_eq!(result.info.jpeg_quality, Some(80));
+
+    let before = room.read("in/photo-enhanced.jpg");
+    enhance("in/photo.jpg").fails(&["in/photo-enhanced.jpg is there already", "--force", "-o"]);
+    assert_eq!(room.read("in/photo-enhanced.jpg"), before);
+    enhance("in/photo.jpg --force --quality 60 --strength 0").succeeds();
+    let info = decode(room.path("in/photo-enhanced.jpg")).unwrap().info;
+    assert_eq!(info.jpeg_quality, Some(60));
+    enhance("in").fails(&["in is a folder", "-o OUT"]);
+}
+
 #[test]
 fn without_weights_the_user_learns_how_to_get_some() {
     let room = Room::new();
@@ -259,7 +287,7 @@ fn wrong_options_are_named() {
     let room = Room::with_weights();
     for (line, part) in [
         ("enhance", "<INPUT>"),
-        ("enhance a.png", "--out"),
+        ("enhance a.png -o b.png --force", "'--force' cannot be used with '--out"),
         ("enhance a.png -o b.png --fixes elipse", "did you mean `ellipse`?"),
         ("enhance a.png -o b.png --format gif", "png16"),
         ("enhance a.png -o b.png --dialect lua", "release"),

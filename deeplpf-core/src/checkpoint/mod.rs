@@ -16,7 +16,9 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{CoreError, Model, ModelConfig, Result};
 
-pub use self::safetensors::{serialize_tensors, write as write_safetensors};
+pub use self::safetensors::{
+    serialize_tensors, write as write_safetensors, write_half as write_half_safetensors,
+};
 
 /// Largest file read, 1 GiB: more than a hundred times the paper's model in double precision.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -63,8 +65,18 @@ impl Checkpoint {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(CoreError::io("read", path))?;
-        if pytorch::begins(&bytes) {
-            let tensors = pytorch::read(path, &bytes)?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    /// [`Checkpoint::read`] for a file held in memory; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// A file that is damaged, or asks to run code.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
+        let malformed =
+            |reason: &str| CoreError::Malformed { path: path.into(), reason: reason.into() };
+        if pytorch::begins(bytes) {
+            let tensors = pytorch::read(path, bytes)?;
             return Ok(Self {
                 path: path.into(),
                 config: None,
@@ -78,7 +90,7 @@ impl Checkpoint {
                 "it is a pickle, but not one of torch.save; save it again with torch.save",
             ));
         }
-        let safetensors::Contents { config, tensors, metadata } = safetensors::read(path, &bytes)?;
+        let safetensors::Contents { config, tensors, metadata } = safetensors::read(path, bytes)?;
         Ok(Self { path: path.into(), config, tensors, metadata, format: Format::Safetensors })
     }
 

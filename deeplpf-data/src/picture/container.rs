@@ -4,7 +4,7 @@
 //! The JPEG decoder fills missing rows with grey, and the PNG and JPEG decoders report a broken
 //! profile as no profile at all. Both would be silent errors here.
 
-use super::SourceFormat;
+use super::{SourceFormat, quality};
 
 /// Facts read from a file's outer structure, without decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,14 +17,21 @@ pub(super) struct Structure {
     pub has_profile: bool,
     /// Colour components of a JPEG's frame, 0 if unknown or another format.
     pub jpeg_components: u8,
+    /// Quality of a JPEG by its luminance table, `None` if unknown or another format.
+    pub jpeg_quality: Option<u8>,
     /// Width and height in a PNG's header, `None` for other formats. The PNG decoder allocates a
     /// row before it can be asked for them.
     pub png_size: Option<(u32, u32)>,
 }
 
 /// Nothing known yet.
-const UNKNOWN: Structure =
-    Structure { complete: false, has_profile: false, jpeg_components: 0, png_size: None };
+const UNKNOWN: Structure = Structure {
+    complete: false,
+    has_profile: false,
+    jpeg_components: 0,
+    jpeg_quality: None,
+    png_size: None,
+};
 
 impl Structure {
     pub(super) fn read(bytes: &[u8], format: SourceFormat) -> Self {
@@ -88,6 +95,9 @@ fn read_jpeg(bytes: &[u8]) -> Structure {
                 let payload = bytes.get(at + 4..at + 2 + length).unwrap_or_default();
                 match marker {
                     0xE2 if payload.starts_with(b"ICC_PROFILE\0") => found.has_profile = true,
+                    0xDB if found.jpeg_quality.is_none() => {
+                        found.jpeg_quality = quality::of_segment(payload);
+                    }
                     // Start of frame, except DHT (C4), JPG (C8) and DAC (CC), which share the range.
                     0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
                         found.jpeg_components = payload.get(5).copied().unwrap_or(0);

@@ -176,6 +176,7 @@ impl Picture {
             exif,
             orientation: orientation.to_exif(),
             transparent_pixels,
+            jpeg_quality: structure.jpeg_quality,
         };
         let (width, height) = upright_size((width as usize, height as usize), orientation);
         let colours = layout.colours;
@@ -202,6 +203,7 @@ impl Picture {
             exif: exif::of_tiff(bytes),
             orientation: mosaic.orientation,
             transparent_pixels: 0,
+            jpeg_quality: None,
         };
         let (levels, to_srgb, name) = (Levels::Sixteen(levels), ToSrgb::Same, name.to_path_buf());
         Ok(Self { width, height, colours: 3, levels, to_srgb, info, name })

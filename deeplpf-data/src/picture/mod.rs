@@ -22,6 +22,7 @@ mod npy;
 mod orientation;
 mod planes;
 mod png;
+mod quality;
 mod rendering;
 mod tiff_file;
 
@@ -77,6 +78,9 @@ pub struct ImageInfo {
     /// Pixels that are not wholly opaque. Their alpha was dropped, so their colours are not what a
     /// viewer shows.
     pub transparent_pixels: usize,
+    /// Of a JPEG, the quality it was saved with on libjpeg's scale, 1 to 100, by the strength of its
+    /// luminance table; nearest where the table is not one of libjpeg's.
+    pub jpeg_quality: Option<u8>,
 }
 
 /// A picture format that can be read.

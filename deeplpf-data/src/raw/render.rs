@@ -122,6 +122,7 @@ pub fn render_file(path: impl AsRef<Path>, limits: &DecodeLimits) -> Result<Imag
         exif: None,
         orientation: mosaic.orientation,
         transparent_pixels: 0,
+        jpeg_quality: None,
     };
     Ok(Image { pixels, info })
 }
