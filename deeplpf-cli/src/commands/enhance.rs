@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use deeplpf_core::{
-    Checkpoint, DType, EnhanceOptions, Enhancer, MAX_STRENGTH, ModelConfig, PredictedParameters,
-    RowSource, select_device,
+    Checkpoint, Compute, DType, Device, EnhanceOptions, Enhancer, MAX_STRENGTH, Model, ModelConfig,
+    Precision, PredictedParameters, RowSource, Selection,
 };
 use deeplpf_data::{
     DataError, DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, find_each,
@@ -57,6 +57,10 @@ pub struct Args {
     /// Where to compute: `auto`, `cpu` or `cuda:N`.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+
+    /// Numbers of the convolutions on a GPU: fp32, tf32 or bf16; the CPU computes in fp32.
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
 
     #[command(flatten)]
     model: ModelOptions,
@@ -188,8 +192,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
     let checkpoint = Checkpoint::read(weights)?;
     let asked = args.model.configuration(&checkpoint);
-    let model = checkpoint.model(asked.as_ref(), DType::F32, &select_device(&args.device)?)?;
-    let enhancer = Enhancer::new(model)?;
+    let selection = Compute::select(&args.device)?;
+    let model = checkpoint.model(asked.as_ref(), DType::F32, &Device::Cpu)?;
+    let enhancer = args.enhancer(model, selection)?;
     let options = args.enhance_options(enhancer.model().config())?;
     console::exit_cleanly_when_interrupted()?;
     destination.prepare()?;
@@ -322,6 +327,23 @@ impl Args {
             options.strength = strength;
         }
         Ok(options)
+    }
+
+    /// On the chosen device. What `auto` comes to is said, also where its GPU cannot take this model.
+    fn enhancer(&self, model: Model, selection: Selection) -> anyhow::Result<Enhancer> {
+        let Some(note) = selection.note else {
+            return Ok(Enhancer::on(model, &selection.compute, self.precision)?);
+        };
+        match Enhancer::on(model.clone(), &selection.compute, self.precision) {
+            Ok(enhancer) => {
+                console::note(&note);
+                Ok(enhancer)
+            }
+            Err(error) => {
+                console::note(&format!("device auto: the CPU, because {error}"));
+                Ok(Enhancer::new(model)?)
+            }
+        }
     }
 
     fn use_threads(&self) -> anyhow::Result<()> {
