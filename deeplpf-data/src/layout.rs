@@ -18,7 +18,6 @@ use crate::DataError;
 use crate::find::{Entry, has_picture_extension};
 use crate::natural_order::compare;
 use crate::pairs::{self, INPUT_FOLDERS, PairedFolder, TARGET_FOLDERS};
-use crate::picture::SourceFormat;
 use crate::protocol::Expert;
 use crate::tree::{Disk, Tree};
 
@@ -29,8 +28,8 @@ pub enum Layout {
     Paired,
     /// The tree that Image-Adaptive-3DLUT distributes, in sRGB at 480 pixels.
     Lut480,
-    /// FiveK's own archive: camera raw inputs, 16-bit TIFF targets. The inputs are listed; decoding
-    /// them is refused.
+    /// FiveK's own archive: camera raw inputs, 16-bit TIFF targets. The inputs can be decoded in a build
+    /// with the feature `raw`, by a rendering that is not Lightroom's: [`crate::raw`].
     Archive,
 }
 
@@ -191,18 +190,6 @@ pub fn fivek_id(stem: &str) -> Option<&str> {
 #[must_use]
 pub fn id_of(stem: &str) -> &str {
     fivek_id(stem).unwrap_or(stem)
-}
-
-/// Refuses a DNG: as a TIFF it would decode to its thumbnail.
-pub(crate) fn refuse_raw(path: &Path) -> Result<(), DataError> {
-    if !is_raw(path) {
-        return Ok(());
-    }
-    Err(DataError::UnsupportedFeature {
-        path: path.to_path_buf(),
-        format: SourceFormat::Tiff,
-        reason: "a DNG's camera raw data is not decoded".into(),
-    })
 }
 
 pub(crate) fn is_raw(path: &Path) -> bool {

@@ -8,7 +8,6 @@ use ndarray::Array3;
 
 use crate::DataError;
 use crate::find::images_in;
-use crate::layout;
 use crate::natural_order::compare;
 use crate::picture::{DecodeLimits, Picture, Planes};
 use crate::tree::{Disk, Tree};
@@ -48,8 +47,8 @@ impl PairPaths {
     ///
     /// # Errors
     /// What [`decode`](crate::decode) says of either file, and [`DataError::SizeMismatch`] where the two upright
-    /// pictures differ in size. [`DataError::UnsupportedFeature`] for a DNG, which the layout of
-    /// FiveK's archive lists: its raw data is not decoded.
+    /// pictures differ in size. A DNG, which the layout of FiveK's archive lists, is rendered by
+    /// [`crate::raw::RENDERING`]; a build without the feature `raw` refuses it.
     pub fn load(&self) -> Result<Pair, DataError> {
         let (input, target) = self.open()?;
         let pixels = |picture: Picture| Ok::<_, DataError>(picture.into_image()?.pixels);
@@ -67,8 +66,6 @@ impl PairPaths {
     }
 
     fn open(&self) -> Result<(Picture, Picture), DataError> {
-        layout::refuse_raw(&self.input)?;
-        layout::refuse_raw(&self.target)?;
         let input = Picture::open(&self.input, &DecodeLimits::default())?;
         let target = Picture::open(&self.target, &DecodeLimits::default())?;
         let size = |picture: &Picture| (picture.width(), picture.height());

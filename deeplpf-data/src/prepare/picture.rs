@@ -8,6 +8,7 @@ use crate::DataError;
 use crate::pairs::PairPaths;
 use crate::picture::{DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering};
 use crate::protocol::SizeRule;
+use crate::raw;
 use crate::tree::Tree;
 use crate::verify::{Settings, Space, lightroom};
 
@@ -16,6 +17,8 @@ struct Source {
     picture: Picture,
     bytes: u64,
     sha256: String,
+    /// The colour space of the file.
+    space: String,
     rendering: Option<String>,
 }
 
@@ -60,10 +63,16 @@ pub(super) fn prepare(
 impl Source {
     fn read(tree: &dyn Tree, path: &Path) -> Result<Self, DataError> {
         let file = tree.read(path)?;
-        crate::layout::refuse_raw(path)?;
         let picture = Picture::from_bytes(&file, path, &DecodeLimits::default())?;
-        let rendering = lightroom(&file).map(|settings| words(settings).to_owned());
-        Ok(Self { picture, bytes: file.len() as u64, sha256: sha256_of(&file), rendering })
+        // Lightroom leaves its settings in raw files as well: they are not what was done here.
+        let (space, rendering) = match raw::is_raw(&file, path) {
+            true => ("camera raw".to_owned(), Some(raw::RENDERING.to_owned())),
+            false => {
+                let space = Space::of(picture.info().icc_profile.as_deref()).to_string();
+                (space, lightroom(&file).map(|settings| words(settings).to_owned()))
+            }
+        };
+        Ok(Self { picture, bytes: file.len() as u64, sha256: sha256_of(&file), space, rendering })
     }
 
     fn size(&self, rule: SizeRule) -> (usize, usize) {
@@ -85,7 +94,6 @@ impl Source {
         let mut rendering = Rendering::new(path, size, OutputFormat::Png, None, &options)?;
         rendering.put_rows(0, planes.view());
         let png = rendering.to_bytes()?;
-        let info = self.picture.info();
         let file = PreparedFile {
             file: file.to_owned(),
             sha256: sha256_of(&png),
@@ -95,8 +103,8 @@ impl Source {
             source: source.to_owned(),
             source_bytes: self.bytes,
             source_sha256: self.sha256,
-            profile: Space::of(info.icc_profile.as_deref()).to_string(),
-            bit_depth: info.bit_depth,
+            profile: self.space,
+            bit_depth: self.picture.info().bit_depth,
             rendering: self.rendering,
         };
         Ok(Ready { png, file })

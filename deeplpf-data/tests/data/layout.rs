@@ -64,12 +64,22 @@ fn every_tree_opens() {
 }
 
 #[test]
-fn a_dng_is_listed_and_refused() {
+fn the_archives_raw_inputs_are_rendered_or_refused() {
     let archive = tree(&["raw_photos/HQa1to700/photos/a0001-x.dng", "tiff16_c/a0001-x.tif"]);
+    let raw = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/raw/bayer.dng");
+    let input = archive.path().join("raw_photos/HQa1to700/photos/a0001-x.dng");
+    std::fs::copy(&raw, &input).expect("copied");
     let (_, folder) = layout::open(archive.path(), None).expect("opens");
-    let error = folder.pairs[0].load().expect_err("raw").to_string();
-    assert!(error.contains("a0001-x.dng") && error.contains("raw data is not decoded"), "{error}");
-    assert!(error.contains("; export it"), "{error}");
+    let loaded = folder.pairs[0].load();
+    let error = loaded.expect_err("the target is no picture, or the input is raw").to_string();
+    if deeplpf_data::raw::BUILT_IN {
+        let rendered = deeplpf_data::decode(&input).expect("rendered").pixels;
+        assert_eq!(rendered.dim().0, 3);
+        assert!(error.contains("a0001-x.tif"), "{error}");
+    } else {
+        assert!(error.contains("a0001-x.dng is a camera raw file"), "{error}");
+        assert!(error.contains("build with --features raw, or export"), "{error}");
+    }
 }
 
 #[test]

@@ -328,6 +328,45 @@ fn inputs_may_lie_elsewhere() {
     assert_eq!(room.manifest("to").entries[0].input.source, "export/a0002-x.jpg");
 }
 
+/// The archive as it is downloaded: camera raw inputs become this program's rendering, which the
+/// manifest names, also where Lightroom has left its settings in the file.
+#[test]
+fn the_archives_raw_inputs_are_rendered_by_this_program() {
+    let room = Room::new();
+    let raw = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/raw/bayer.dng");
+    let mut raw = std::fs::read(raw).expect("a fixture");
+    raw.extend_from_slice(
+        b"<x:xmpmeta crs:Exposure=\"0.0\" crs:Shadows=\"0\" crs:WhiteBalance=\"As Shot\"></x:xmpmeta>",
+    );
+    room.write("from/raw_photos/HQa1to700/photos/a0002-x.dng", &raw);
+    room.write("from/tiff16_c/a0002-x.tif", &pro_photo(128, 96, 4));
+    let summary = room.run("to");
+    if !deeplpf_data::raw::BUILT_IN {
+        let [(id, error)] = &summary.failures[..] else { panic!("one failure") };
+        assert_eq!(id, "a0002");
+        let error = error.to_string();
+        assert!(error.contains("a0002-x.dng is a camera raw file"), "{error}");
+        assert!(error.contains("--features raw"), "{error}");
+        assert_eq!(room.files("to").keys().filter(|name| name.ends_with(".png")).count(), 0);
+        return;
+    }
+    assert_eq!((summary.prepared, summary.failures.len()), (1, 0));
+    let entry = &room.manifest("to").entries[0];
+    let rendering = entry.input.rendering.as_deref();
+    assert_eq!(rendering, Some(deeplpf_data::raw::RENDERING));
+    assert_eq!((entry.input.profile.as_str(), entry.input.bit_depth), ("camera raw", 16));
+    assert_eq!(entry.input.source, "raw_photos/HQa1to700/photos/a0002-x.dng");
+    assert_eq!(entry.target.rendering, None);
+    // At its own size nothing is resampled: the rendering, rounded to 8 bits.
+    let source = room.path("from/raw_photos/HQa1to700/photos/a0002-x.dng");
+    let rendered = decode(source).expect("rendered").pixels;
+    let prepared = decode(room.path("to/input/a0002.png")).expect("prepared").pixels;
+    assert_eq!(rendered.dim(), prepared.dim());
+    let most = rendered.iter().zip(&prepared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // Half a level of 8 bits and half a level of 16.
+    assert!(most <= 0.5 / 255.0 + 1e-5, "{most}");
+}
+
 #[test]
 fn a_plan_names_what_is_missing_surplus_and_double() {
     let room = Room::with_pairs();
