@@ -8,6 +8,8 @@ use std::{
 };
 
 use deeplpf_data::{
+    DataError,
+    address::Address,
     atomic_file,
     cache::{FOLDER, Origin, PairCache, Stage},
 };
@@ -81,7 +83,13 @@ pub(crate) fn folder(config: &TrainConfig) -> Result<Option<(PathBuf, Option<Str
     match config.data.cache.as_str() {
         "" => Ok(None),
         AUTO => {
-            let beside = Path::new(&config.data.source).join(FOLDER);
+            // What was downloaded lies in the user's cache folder: the run's own is as good.
+            let Address::Path(source) =
+                Address::parse(&config.data.source).map_err(DataError::from)?
+            else {
+                return Ok(Some((config.run.join("cache"), None)));
+            };
+            let beside = source.join(FOLDER);
             let usable = std::fs::create_dir_all(&beside)
                 .and_then(|()| atomic_file::check_writable(&beside));
             match usable {

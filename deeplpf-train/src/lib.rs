@@ -29,6 +29,7 @@ mod run;
 mod run_folder;
 mod schedule;
 mod sid;
+mod source;
 mod state;
 mod trainer;
 mod validation;
@@ -41,6 +42,7 @@ pub use error::TrainError;
 pub use run::{RunSummary, TrainingData, train};
 pub use run_folder::{EpochRecord, RunFolder};
 pub use schedule::{ScheduleConfig, ScheduleKind};
+pub use source::open_pairs;
 pub use trainer::{StepReport, Trainer};
 pub use validation::{mean_psnr, psnr};
 

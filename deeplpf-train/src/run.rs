@@ -1,6 +1,7 @@
 //! A whole run: data, epochs, validation, checkpoints, resume.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -12,10 +13,10 @@ use deeplpf_core::{
     random::{Generator, Purpose},
 };
 use deeplpf_data::{
-    Pair, PairPaths, PairedFolder,
+    Pair, PairPaths,
     feed::{PlanarBatch, Prefetch},
     sample,
-    split::read_ids,
+    split::select,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -27,6 +28,7 @@ use crate::{
     config::OnFailure,
     engine::Engine,
     sid,
+    source::open_pairs,
     state::{self, Progress},
 };
 
@@ -55,7 +57,8 @@ pub struct RunSummary {
 }
 
 impl TrainingData {
-    /// The pairs a configuration names; the sample set for `source = "sample"`.
+    /// The pairs a configuration names; the sample set for `source = "sample"`. Lists may have FiveK's
+    /// ids in either form: `a0001`, `a0001-jmac_DSC1459`.
     ///
     /// # Errors
     /// A folder with missing or surplus files, lists with unknown ids, or no training pairs.
@@ -71,54 +74,34 @@ impl TrainingData {
                 valid: PairSource::Memory(part(&split.valid)),
             });
         }
-        let folder = match config.target.as_str() {
-            "" => PairedFolder::open(&config.source)?,
-            target => PairedFolder::open_with_target(&config.source, target)?,
-        };
-        folder.require_complete()?;
-        let read = |list: &Path| -> Result<Vec<String>> {
-            if list.as_os_str().is_empty() { Ok(Vec::new()) } else { Ok(read_ids(list)?) }
-        };
-        let find = |ids: &[String], list: &Path| -> Result<Vec<PairPaths>> {
-            ids.iter()
-                .map(|id| {
-                    folder.get(id).cloned().ok_or_else(|| TrainError::Config {
-                        path: list.display().to_string(),
-                        reason: format!("id `{id}` is not in {}", config.source),
-                    })
-                })
-                .collect()
+        let (_, folder) = open_pairs(&config.source, &config.target)?;
+        let read = |list: &Path| -> Result<Vec<PairPaths>> {
+            if list.as_os_str().is_empty() { Ok(Vec::new()) } else { Ok(select(&folder, list)?) }
         };
         let exclude = read(&config.exclude)?;
-        find(&exclude, &config.exclude)?;
-        let mut valid_ids = read(&config.valid)?;
-        let mut train_ids = read(&config.train)?;
-        if train_ids.is_empty() {
-            train_ids = folder
-                .ids()
-                .filter(|id| !exclude.iter().any(|other| other == id))
-                .filter(|id| !valid_ids.iter().any(|other| other == id))
-                .map(String::from)
-                .collect();
-            if valid_ids.is_empty() && config.valid_fraction > 0.0 {
-                Generator::new(seed, Purpose::Split, 0).shuffle(&mut train_ids);
-                let count = (train_ids.len() as f64 * config.valid_fraction).ceil() as usize;
-                valid_ids = train_ids.drain(..count.min(train_ids.len())).collect();
-                train_ids.sort();
+        let mut valid = read(&config.valid)?;
+        let mut train = read(&config.train)?;
+        if train.is_empty() {
+            let held_out: BTreeSet<&str> =
+                exclude.iter().chain(&valid).map(|pair| pair.id.as_str()).collect();
+            let rest = folder.pairs.iter().filter(|pair| !held_out.contains(pair.id.as_str()));
+            train = rest.cloned().collect();
+            if valid.is_empty() && config.valid_fraction > 0.0 {
+                Generator::new(seed, Purpose::Split, 0).shuffle(&mut train);
+                let count = (train.len() as f64 * config.valid_fraction).ceil() as usize;
+                valid = train.drain(..count.min(train.len())).collect();
+                train.sort_by(|a, b| a.id.cmp(&b.id));
             }
         }
         if let Some(shared) =
-            train_ids.iter().find(|&id| valid_ids.contains(id) || exclude.contains(id))
+            train.iter().find(|&pair| valid.contains(pair) || exclude.contains(pair))
         {
             return Err(TrainError::Config {
                 path: config.train.display().to_string(),
-                reason: format!("id `{shared}` is for training and also in another list"),
+                reason: format!("id `{}` is for training and also in another list", shared.id),
             });
         }
-        Ok(Self {
-            train: PairSource::Files(find(&train_ids, &config.train)?),
-            valid: PairSource::Files(find(&valid_ids, &config.valid)?),
-        })
+        Ok(Self { train: PairSource::Files(train), valid: PairSource::Files(valid) })
     }
 }
 

@@ -260,6 +260,60 @@ fn lists_choose_the_pairs_and_must_not_overlap() {
     assert!(error.contains("a9999") && error.contains("unknown.txt"), "{error}");
 }
 
+/// The tree that Image-Adaptive-3DLUT distributes, with two experts and the long form of FiveK's names.
+#[test]
+fn every_layout_is_a_source_and_ids_have_two_forms() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("fivek_dataset");
+    let pictures: Vec<_> = fs::read_dir({
+        deeplpf_data::sample::write_to(scratch.path().join("sample")).unwrap();
+        scratch.path().join("sample/input")
+    })
+    .unwrap()
+    .map(|entry| entry.unwrap().path())
+    .collect();
+    for side in ["input", "expertA", "expertC"] {
+        let folder = root.join(side).join("JPG/480p");
+        fs::create_dir_all(&folder).unwrap();
+        for (number, picture) in (1..=5).zip(&pictures) {
+            fs::copy(picture, folder.join(format!("a{number:04}-x.png"))).unwrap();
+        }
+    }
+    let list = |name: &str, ids: &str| {
+        let path = scratch.path().join(name);
+        fs::write(&path, ids).unwrap();
+        path
+    };
+    let config = DataConfig {
+        source: scratch.path().display().to_string(),
+        target: "expertC".into(),
+        exclude: list("exclude.txt", "a0001-x\r\na0003\r\n"),
+        valid: list("valid.txt", "a0005-x\n"),
+        ..DataConfig::default()
+    };
+    let ids = |config: &DataConfig| {
+        let data = TrainingData::from_config(config, 1).unwrap();
+        (0..data.train.len()).map(|i| data.train.id(i).to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&config), ["a0002", "a0004"]);
+    let url = format!("file://{}", scratch.path().display());
+    assert_eq!(ids(&DataConfig { source: url, ..config.clone() }), ["a0002", "a0004"]);
+
+    let refused =
+        |config: DataConfig| TrainingData::from_config(&config, 1).unwrap_err().to_string();
+    // One pair in its two forms.
+    let train = list("train.txt", "a0002\na0001\n");
+    let error = refused(DataConfig { train, ..config.clone() });
+    assert!(error.contains("`a0001` is for training and also in another list"), "{error}");
+    let twice = list("twice.txt", "a0002\na0002-x\n");
+    let error = refused(DataConfig { train: twice, ..config.clone() });
+    assert!(error.contains("twice.txt:2") && error.contains("listed already"), "{error}");
+    let error = refused(DataConfig { target: String::new(), ..config.clone() });
+    assert!(error.contains("expertA") && error.contains("data.target"), "{error}");
+    let error = refused(DataConfig { source: "ftp://host/set".into(), ..config });
+    assert!(error.contains("ftp:// is none of file, s3"), "{error}");
+}
+
 /// Pairs as a folder of files.
 fn with_files(base: &TrainConfig, pairs: &Path) -> TrainConfig {
     deeplpf_data::sample::write_to(pairs).unwrap();

@@ -232,7 +232,7 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
     let method = Method::of_run(run);
     let record = &method.first().record;
     let config = predictor.model().config();
-    let recovery = recovery::write(&request.data, &tested.pairs, record, &request.out)?;
+    let recovery = recovery::write(tested.folder.as_deref(), &tested.pairs, record, &request.out)?;
     let outputs = Outputs {
         title: format!("Evaluation of {}", record.weights),
         notes: vec![

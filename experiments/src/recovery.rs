@@ -29,17 +29,17 @@ struct Means {
     instance_map: Option<f64>,
 }
 
-/// Where the filters behind `data` (`sample`, or a folder) are known, writes `recovery.json` into
-/// `out` and returns a sentence for tables and report.
+/// Where the filters behind the pairs of a folder (`None`: the sample set) are known, writes
+/// `recovery.json` into `out` and returns a sentence for tables and report.
 pub(crate) fn write(
-    data: &str,
+    folder: Option<&Path>,
     pairs: &PairSource,
     record: &RunRecord,
     out: &Path,
 ) -> Result<Option<String>> {
-    let truth = match data {
-        "sample" => Some(sample::truth()?),
-        folder => Truth::read_folder(folder)?,
+    let truth = match folder {
+        None => Some(sample::truth()?),
+        Some(folder) => Truth::read_folder(folder)?,
     };
     let Some(truth) = truth else { return Ok(None) };
     let config = record.config.stack();

@@ -145,6 +145,7 @@ fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&st
             _ => format!("paired folder {name}"),
         },
         split: "validation".into(),
+        folder: (config.data.source != "sample").then(|| data.to_path_buf()),
     };
     let weights = RunFolder::new(folder).best();
     let predictor = load_predictor(&weights, None, device)?;

@@ -1,13 +1,13 @@
 //! The pairs a model is judged by.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use deeplpf_data::{
-    DataError, Pair, PairedFolder, sample,
+    DataError, Pair, sample,
     sid::{SidProtocol, SidSet},
     split::select,
 };
-use deeplpf_train::PairSource;
+use deeplpf_train::{PairSource, open_pairs};
 
 use crate::{ExperimentError, Result};
 
@@ -18,9 +18,11 @@ pub(crate) struct TestPairs {
     pub protocol: String,
     /// E.g. `test`.
     pub split: String,
+    /// The folder on this machine; `None` for the sample set.
+    pub folder: Option<PathBuf>,
 }
 
-/// The test part of the sample set for `sample`; else all pairs of a folder, or those in `list`.
+/// The test part of the sample set for `sample`; else all pairs of a folder or URL, or those in `list`.
 pub(crate) fn test_pairs(
     source: &str,
     target: Option<&str>,
@@ -37,13 +39,10 @@ pub(crate) fn test_pairs(
             pairs: PairSource::Memory(pairs),
             protocol: "embedded sample set (one known look, synthetic targets)".into(),
             split: "test".into(),
+            folder: None,
         });
     }
-    let folder = match target {
-        Some(target) => PairedFolder::open_with_target(source, target)?,
-        None => PairedFolder::open(source)?,
-    };
-    folder.require_complete()?;
+    let (location, folder) = open_pairs(source, target.unwrap_or_default())?;
     let (paths, split) = match list {
         Some(list) => (select(&folder, list)?, format!("ids of {}", file_name(list))),
         None => (folder.pairs.clone(), "all pairs".into()),
@@ -53,8 +52,9 @@ pub(crate) fn test_pairs(
     }
     Ok(TestPairs {
         pairs: PairSource::Files(paths),
-        protocol: format!("paired folder {}", file_name(Path::new(source))),
+        protocol: format!("{} {}", location.layout, file_name(Path::new(source))),
         split,
+        folder: Some(location.root),
     })
 }
 
@@ -65,6 +65,7 @@ pub(crate) fn sid_pairs(root: &str, protocol: SidProtocol) -> Result<TestPairs> 
         pairs: PairSource::Sid(files),
         protocol: protocol.to_string(),
         split: format!("{}_test_list.txt", protocol.camera.folder()),
+        folder: Some(root.into()),
     })
 }
 
