@@ -179,11 +179,7 @@ impl Enhancer {
 }
 
 /// Refuses what would end in the system killing the program.
-fn require_memory(
-    engine: &Engine,
-    size: (usize, usize),
-    tile: Option<NonZeroUsize>,
-) -> Result<()> {
+fn require_memory(engine: &Engine, size: (usize, usize), tile: Option<NonZeroUsize>) -> Result<()> {
     let needed = engine.bytes(size, tile);
     let pixels = size.0.saturating_mul(size.1);
     match available_memory() {

@@ -40,9 +40,7 @@ pub use checkpoint::Checkpoint;
 pub use compute::{Compute, Selection, select_device};
 pub use config::{Fix, Fixes, Initialisation, Input, ModelConfig};
 pub use edit::{GivenParameters, MAX_STRENGTH};
-pub use enhance::{
-    EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource,
-};
+pub use enhance::{EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource};
 pub use error::CoreError;
 pub use loss::{LossConfig, LossValue, loss};
 pub use model::{MIN_SIDE, Mode, Model, Prediction};

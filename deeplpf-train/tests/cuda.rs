@@ -94,7 +94,8 @@ fn settings_the_gpu_lacks_are_refused() {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
-    let settings: [(&str, fn(&mut TrainConfig)); 3] = [
+    type Setting = (&'static str, fn(&mut TrainConfig));
+    let settings: [Setting; 3] = [
         ("average", |config| config.average = 0.99),
         ("adam.clip_norm", |config| config.adam.clip_norm = 1.0),
         ("guard.max_loss", |config| config.guard.max_loss = 1.0),

@@ -77,3 +77,21 @@ fn what_cannot_be_compared_is_named_and_nothing_is_written() {
     room.run("compare first.json broken.json").fails(&["broken.json", "`metrics`"]);
     assert!(room.files("out").is_empty(), "{:?}", room.files("out"));
 }
+
+/// The weights return their input, so nothing differs from the unchanged input.
+#[test]
+fn the_unchanged_input_is_a_row_and_a_baseline() {
+    let room = Room::with_weights();
+    for id in ["a", "b", "c"] {
+        room.picture(&format!("pairs/input/{id}.png"), 96, 64);
+        room.plain(&format!("pairs/target/{id}.png"), 96, 64, [90, 120, 60]);
+    }
+    room.run("eval --weights w.safetensors --data pairs -o one").succeeds();
+    let run = room.run("compare one --baseline input --metrics psnr").succeeds();
+    assert!(run.stdout.contains("| input, unchanged |"), "{run:?}");
+    let line = run.stdout.lines().find(|line| line.starts_with("| one | input, unchanged |"));
+    assert!(line.is_some_and(|line| line.contains("no difference shown")), "{run:?}");
+    room.run("metrics pairs/input pairs/target --json s.json").succeeds();
+    let parts = ["unchanged inputs are not known", "deeplpf eval"];
+    room.run("compare a=s.json b=s.json --baseline input").fails(&parts);
+}

@@ -287,7 +287,7 @@ fn wrong_options_are_named() {
     let room = Room::with_weights();
     for (line, part) in [
         ("enhance", "<INPUT>"),
-        ("enhance a.png -o b.png --force", "'--force' cannot be used with '--out"),
+        ("enhance a.png -o b.png --force", "cannot be used with '--force'"),
         ("enhance a.png -o b.png --fixes elipse", "did you mean `ellipse`?"),
         ("enhance a.png -o b.png --format gif", "png16"),
         ("enhance a.png -o b.png --dialect lua", "release"),

@@ -6,6 +6,7 @@
 mod compare;
 mod damaged_pictures;
 mod damaged_weights;
+mod data;
 mod enhance;
 mod evaluation;
 mod inspect;
@@ -14,7 +15,9 @@ mod metrics;
 mod output_places;
 mod photographs;
 mod pickles;
+mod raw_files;
 mod report;
 mod room;
+mod synthetic;
 mod training;
 mod weights;

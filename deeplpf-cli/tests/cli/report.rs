@@ -64,7 +64,7 @@ fn a_trained_run_is_evaluated_on_its_validation_pairs() {
     assert!(run.stderr.contains("run-seed1 was never evaluated"), "{run:?}");
     let page = fs::read_to_string(room.path("r.html")).unwrap();
     // Runs that differ in their seed share a curve, and the page says so.
-    for text in ["data-name=\"two\"", "over seeds", "run, 2 seeds", "Split: validation."] {
+    for text in ["data-name=\"two\"", "over seeds", "seeds 1, 2", "Split: validation."] {
         assert!(page.contains(text), "{text}");
     }
     // The record is kept: the second time nothing is computed.

@@ -132,7 +132,7 @@ fn what_cannot_be_made_is_named() {
     let error = refused("photographs", "a", &SetOptions { test: 0.95, ..options });
     assert!(matches!(error, DataError::SplitTooLarge { .. }), "{error}");
     let error = refused("photographs", "b", &SetOptions { long_edge: 40, ..options }).to_string();
-    assert!(error.contains("astronaut-1.png would become a pair of 40x27"), "{error}");
+    assert!(error.contains("would become a pair of 40x"), "{error}");
     assert!(!at("b").join("truth.json").exists(), "a set that is not whole has no truth");
     fs::copy(at("photographs/rocket-1.png"), at("photographs/astronaut-1.jpg")).ok();
     fs::copy(at("photographs/astronaut-2.png"), at("photographs/astronaut-2.tif")).expect("copied");
