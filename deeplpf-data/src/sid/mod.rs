@@ -11,7 +11,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`list`] | lists and file names |
-//! | [`pack()`] | a mosaic as 4 or 9 planes at a half or a third of the size |
+//! | [`mod@pack`] | a mosaic as 4 or 9 planes at a half or a third of the size |
 //! | [`set`] | the folder, its pairs |
 //! | [`protocol`] | what a number belongs to |
 
