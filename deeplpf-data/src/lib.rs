@@ -39,6 +39,7 @@
 //! | [`cache`] | decoded pairs in one memory-mapped file |
 //! | [`feed`] | batches of `f32` planes, made ahead of their use, in order |
 //! | [`atomic_file`] | files that are either wholly there or not at all |
+//! | [`mix`] | one set made of parts of several |
 //! | [`synthetic`] | pairs made from photographs by filters of known parameters |
 //! | [`sample`] | a small data set inside the library, with known truth |
 
@@ -50,6 +51,7 @@ mod error;
 pub mod feed;
 pub mod find;
 pub mod layout;
+pub mod mix;
 mod natural_order;
 pub mod pairs;
 pub mod picture;

@@ -1,4 +1,4 @@
-//! `data synthesise`, and what `eval` says of filters that are known.
+//! `data synthesise`, `data mix`, and what `eval` says of filters that are known.
 
 use crate::room::Room;
 
@@ -35,4 +35,25 @@ fn a_synthetic_set_is_made_trained_on_and_its_filters_compared() {
     let run = room.run("eval --weights w.safetensors --data set -o plain");
     assert!(run.code == 0 && !run.stdout.contains("Filters known"), "{run:?}");
     assert!(!room.path("plain/recovery.json").exists());
+}
+
+#[test]
+fn a_mixed_set_follows_its_plan_and_a_wrong_plan_is_named() {
+    let room = Room::new();
+    let run = room.run("data sample -o one");
+    assert_eq!(run.code, 0, "{run:?}");
+    let source = "[[source]]\nfolder = \"one\"\ntest = { every = 4 }\nunchanged = 3\n";
+    room.write("plan.toml", source);
+    let run = room.run("data mix plan.toml -o mixed");
+    let said = "15 pairs to train on, 0 for validation, 4 for the test: mixed\n";
+    assert_eq!((run.code, run.stdout.as_str()), (0, said), "{run:?}");
+    let run = room.run("data mix plan.toml -o mixed");
+    assert!(run.code == 1 && run.stderr.contains("mixed is not empty"), "{run:?}");
+    room.write("plan.toml", &format!("short_egde = 20\n{source}"));
+    let run = room.run("data mix plan.toml -o other");
+    let wanted = "plan.toml:1: unknown key `short_egde`; did you mean `short_edge`?";
+    assert!(run.code == 1 && run.stderr.contains(wanted), "{run:?}");
+    room.write("plan.toml", &source.replace("unchanged", "unchangd"));
+    let run = room.run("data mix plan.toml -o other");
+    assert!(run.code == 1 && run.stderr.contains("unchangd"), "{run:?}");
 }

@@ -11,6 +11,7 @@ mod encode;
 mod feed;
 mod layout;
 mod metadata;
+mod mix;
 mod mutated;
 mod orientation;
 mod pairs;

@@ -1,5 +1,6 @@
 //! `deeplpf data`: one file per subcommand.
 
+mod mix;
 mod prepare;
 mod sample;
 mod synthesise;
@@ -23,6 +24,8 @@ enum Command {
     Sample(sample::Args),
     /// Make a set that follows a protocol of FiveK: sizes, colours, names, lists.
     Prepare(prepare::Args),
+    /// Make one set to train on of parts of several.
+    Mix(mix::Args),
     /// Make a paired set from photographs by random filters, which are written down.
     Synthesise(synthesise::Args),
     /// Say what is wrong with a folder of pairs.
@@ -34,6 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Sample(args) => sample::run(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Mix(args) => mix::run(args),
         Command::Synthesise(args) => synthesise::run(args),
         Command::Verify(args) => verify::run(args),
     }

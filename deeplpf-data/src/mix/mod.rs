@@ -1,0 +1,267 @@
+//! One set to train on, made of parts of several.
+//!
+//! A [`MixPlan`] says which sets, what of them is held out, how large the pictures become and what
+//! is added: copies of what is rare, pairs that teach a model to leave a good photograph alone, and
+//! pairs in black and white. Nothing is random: one plan and the same files give the same set.
+
+mod error;
+mod plan;
+
+pub use error::MixError;
+pub use plan::{Choice, Every, MixPlan, Source};
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ndarray::{Array3, ArrayView3};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::synthetic::crop_and_scale;
+use crate::{DataError, OutputFormat, PairPaths, atomic_file, encode, layout};
+
+/// The file of a mixed set that says how it was made. Written last: a set that has it is whole.
+pub const MIX_FILE: &str = "mix.json";
+
+/// How many pairs a mixed set has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MixCounts {
+    /// Entries of `train.txt`.
+    pub train: usize,
+    /// Entries of `valid.txt`.
+    pub valid: usize,
+    /// Entries of `test.txt`.
+    pub test: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Part {
+    Train,
+    Valid,
+    Test,
+}
+
+/// How a pair of the mixed set is made of one of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// As it is.
+    Pair,
+    /// The target, twice.
+    Unchanged,
+    /// Both in grey.
+    Grey,
+}
+
+struct Entry {
+    /// Name in the mixed set, without the number of a copy.
+    id: String,
+    part: Part,
+    kind: Kind,
+    copies: u32,
+    paths: PairPaths,
+}
+
+/// The record of one pair in [`MIX_FILE`].
+#[derive(Serialize)]
+struct Record<'a> {
+    id: &'a str,
+    of: &'a str,
+    part: Part,
+    kind: Kind,
+    copies: u32,
+    width: usize,
+    height: usize,
+}
+
+#[derive(Serialize)]
+struct MixFile<'a> {
+    plan: &'a MixPlan,
+    counts: MixCounts,
+    pairs: Vec<Record<'a>>,
+}
+
+/// Makes the set of `plan` in `out`, which must be new or empty: `input/` and `target/` with 8-bit
+/// PNGs, `train.txt`, `valid.txt`, `test.txt` and [`MIX_FILE`]. Folders of the plan are looked for in
+/// `from`. `progress` is told how many of how many pairs are done.
+///
+/// Pictures whose shorter side is longer than `short_edge` are scaled to it by Lanczos' filter on the
+/// sRGB-encoded values; input and target alike.
+///
+/// # Errors
+/// A plan that cannot be followed, a set or picture that cannot be read, a folder with something in
+/// it, a disk without room.
+pub fn mix(
+    plan: &MixPlan,
+    from: &Path,
+    out: &Path,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<MixCounts, MixError> {
+    plan.check()?;
+    let mut entries = Vec::new();
+    for source in &plan.source {
+        entries.extend(entries_of(source, from)?);
+    }
+    let mut seen = HashSet::new();
+    for name in entries.iter().flat_map(Entry::names) {
+        if let Some(id) = seen.replace(name) {
+            return Err(MixError::SameId { id });
+        }
+    }
+    drop(seen);
+    make_empty(out)?;
+    let done = AtomicUsize::new(0);
+    progress(0, entries.len());
+    let sizes = entries
+        .par_iter()
+        .map(|entry| {
+            let size = entry.write(plan, out)?;
+            progress(1 + done.fetch_add(1, Ordering::Relaxed), entries.len());
+            Ok(size)
+        })
+        .collect::<Result<Vec<_>, MixError>>()?;
+    let mut counts = MixCounts::default();
+    for (part, list, count) in [
+        (Part::Train, "train.txt", &mut counts.train),
+        (Part::Valid, "valid.txt", &mut counts.valid),
+        (Part::Test, "test.txt", &mut counts.test),
+    ] {
+        let of_part = entries.iter().filter(|entry| entry.part == part);
+        let names: Vec<String> = of_part.flat_map(Entry::names).collect();
+        *count = names.len();
+        if !names.is_empty() {
+            write(&out.join(list), &(names.join("\n") + "\n"))?;
+        }
+    }
+    let pairs = entries.iter().zip(&sizes).map(|(entry, &(width, height))| {
+        let &Entry { ref id, part, kind, copies, ref paths } = entry;
+        Record { id, of: &paths.id, part, kind, copies, width, height }
+    });
+    let file = MixFile { plan, counts, pairs: pairs.collect() };
+    let path = out.join(MIX_FILE);
+    let json = serde_json::to_string_pretty(&file)
+        .map_err(|error| MixError::Write { path: path.clone(), source: error.into() })?;
+    write(&path, &(json + "\n"))?;
+    Ok(counts)
+}
+
+impl Entry {
+    /// The ids of its copies.
+    fn names(&self) -> impl Iterator<Item = String> + '_ {
+        (1..=self.copies).map(|copy| match copy {
+            1 => self.id.clone(),
+            _ => format!("{}-{copy}", self.id),
+        })
+    }
+
+    /// Writes its pictures; width and height of them.
+    fn write(&self, plan: &MixPlan, out: &Path) -> Result<(usize, usize), MixError> {
+        let pair = self.paths.load()?;
+        let mut target = scaled(pair.target.view(), plan);
+        let mut input = match self.kind {
+            Kind::Unchanged => target.clone(),
+            Kind::Pair | Kind::Grey => scaled(pair.input.view(), plan),
+        };
+        if self.kind == Kind::Grey {
+            (input, target) = (grey(input.view()), grey(target.view()));
+        }
+        for name in self.names() {
+            for (folder, pixels) in [("input", &input), ("target", &target)] {
+                let path = out.join(folder).join(format!("{name}.png"));
+                encode(path, pixels.view(), OutputFormat::Png, None)?;
+            }
+        }
+        let (_, height, width) = target.dim();
+        Ok((width, height))
+    }
+}
+
+/// The pairs of one source and what is made of them.
+fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
+    let folder = source.folder.as_str();
+    let target = Some(source.target.as_str()).filter(|name| !name.is_empty());
+    let (_, found) = layout::open(from.join(folder), target)?;
+    found.require_complete()?;
+    let ids: Vec<&str> = found.ids().collect();
+    let (test, valid) = (source.test.among(folder, &ids)?, source.valid.among(folder, &ids)?);
+    let entry = |at: usize, part, kind, copies, end: &str| Entry {
+        id: format!("{}{}{end}", source.prefix, ids[at]),
+        part,
+        kind,
+        copies,
+        paths: found.pairs[at].clone(),
+    };
+    let mut entries = Vec::new();
+    let mut train = Vec::new();
+    for at in 0..ids.len() {
+        let (part, copies) = match (test[at], valid[at]) {
+            (true, _) => (Part::Test, 1),
+            (false, true) => (Part::Valid, 1),
+            (false, false) => (Part::Train, source.copies),
+        };
+        if part == Part::Train {
+            train.push(at);
+        }
+        entries.push(entry(at, part, Kind::Pair, copies, ""));
+    }
+    for (asked, what, kind, end) in [
+        (source.unchanged, "unchanged", Kind::Unchanged, "-unchanged"),
+        (source.grey, "grey", Kind::Grey, "-grey"),
+    ] {
+        let there = train.len();
+        if asked > there {
+            return Err(MixError::TooFew { folder: folder.into(), what, asked, there });
+        }
+        let evenly = (0..asked).map(|k| train[k * there / asked]);
+        entries.extend(evenly.map(|at| entry(at, Part::Train, kind, 1, end)));
+    }
+    Ok(entries)
+}
+
+fn scaled(pixels: ArrayView3<'_, f32>, plan: &MixPlan) -> Array3<f32> {
+    let (_, height, width) = pixels.dim();
+    let (from_width, from_height) = (width as u32, height as u32);
+    let size = size([from_width, from_height], plan);
+    crop_and_scale(pixels, [0, 0, from_width, from_height], size)
+}
+
+/// Width and height of the scaled picture.
+fn size(size: [u32; 2], plan: &MixPlan) -> [u32; 2] {
+    let short = size[0].min(size[1]);
+    if plan.short_edge == 0 || short <= plan.short_edge {
+        return size;
+    }
+    let scale = f64::from(plan.short_edge) / f64::from(short);
+    let step = f64::from(plan.multiple_of);
+    // At least one step, for the short edge is no shorter.
+    size.map(|side| ((f64::from(side) * scale / step).round() * step).max(step) as u32)
+}
+
+/// Rec. 709's luma of the encoded values, in all three channels.
+fn grey(pixels: ArrayView3<'_, f32>) -> Array3<f32> {
+    let (channels, height, width) = pixels.dim();
+    Array3::from_shape_fn((channels, height, width), |(_, y, x)| {
+        0.2126 * pixels[[0, y, x]] + 0.7152 * pixels[[1, y, x]] + 0.0722 * pixels[[2, y, x]]
+    })
+}
+
+fn make_empty(out: &Path) -> Result<(), MixError> {
+    let make = |path: &Path| {
+        let failed = |source| MixError::Write { path: path.to_path_buf(), source };
+        std::fs::create_dir_all(path).map_err(failed)
+    };
+    make(out)?;
+    let mut entries = std::fs::read_dir(out).map_err(|error| DataError::read(out, error))?;
+    if entries.next().is_some() {
+        return Err(DataError::NotEmpty { path: out.to_path_buf() }.into());
+    }
+    make(&out.join("input"))?;
+    make(&out.join("target"))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), MixError> {
+    atomic_file::write(path, text.as_bytes())
+        .map_err(|source| MixError::Write { path: path.to_path_buf(), source })
+}

@@ -1,0 +1,127 @@
+//! Mixed sets hold what their plan says.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::names;
+use deeplpf_data::mix::{Choice, Every, MIX_FILE, MixCounts, MixError, MixPlan, Source, mix};
+use deeplpf_data::{OutputFormat, PairedFolder, Split, encode, sample};
+
+/// A set of the sample set's first pairs.
+fn set(folder: &Path, count: usize) {
+    for part in ["input", "target"] {
+        fs::create_dir_all(folder.join(part)).expect("made");
+    }
+    for pair in sample::pairs().expect("readable").iter().take(count) {
+        for (part, pixels) in [("input", &pair.input), ("target", &pair.target)] {
+            let path = folder.join(part).join(format!("{}.png", pair.id));
+            encode(path, pixels.view(), OutputFormat::Png, None).expect("written");
+        }
+    }
+}
+
+fn ids(count: usize) -> Vec<String> {
+    sample::pairs().expect("readable").iter().take(count).map(|pair| pair.id.clone()).collect()
+}
+
+fn plan(ids: &[String]) -> MixPlan {
+    let source =
+        |prefix: &str| Source { folder: "set".into(), prefix: prefix.into(), ..Source::default() };
+    MixPlan {
+        short_edge: 40,
+        multiple_of: 8,
+        source: vec![
+            Source {
+                test: Choice::Every(Every { every: 5, first: 1 }),
+                valid: Choice::Ids(vec![ids[0].clone()]),
+                copies: 3,
+                ..source("a-")
+            },
+            Source { test: Choice::Ids(ids[..6].to_vec()), unchanged: 2, grey: 1, ..source("b-") },
+        ],
+    }
+}
+
+#[test]
+fn a_mixed_set_is_what_its_plan_says() {
+    let room = tempfile::tempdir().expect("a folder");
+    set(&room.path().join("set"), 8);
+    let ids = ids(8);
+    let out = room.path().join("mixed");
+    let counts = mix(&plan(&ids), room.path(), &out, &|_, _| {}).expect("mixed");
+    // Of 8: tests 1 and 6, validation 0, five to train on three times; six tests and two to train on,
+    // both of them unchanged as well, one of them grey.
+    assert_eq!(counts, MixCounts { train: 5 * 3 + 2 + 2 + 1, valid: 1, test: 2 + 6 });
+
+    let folder = PairedFolder::open(&out).expect("pairs");
+    folder.require_complete().expect("complete");
+    let split = Split::read_folder(&out).expect("lists");
+    let parts = split.apply(&folder).expect("disjoint and all there");
+    assert_eq!(parts.train.len(), counts.train);
+
+    let read = |id: &str| folder.get(id).expect(id).load().expect("decodes");
+    let id = |prefix: &str, at: usize, end: &str| format!("{prefix}{}{end}", ids[at]);
+    let (first, third) = (read(&id("a-", 2, "")), read(&id("a-", 2, "-3")));
+    assert_eq!((&first.input, &first.target), (&third.input, &third.target), "copies are equal");
+    assert_ne!(first.input, first.target);
+    let (_, height, width) = first.input.dim();
+    assert_eq!((height.min(width), height % 8, width % 8), (40, 0, 0));
+
+    let unchanged = read(&id("b-", 7, "-unchanged"));
+    assert_eq!(unchanged.input, unchanged.target);
+    assert_eq!(unchanged.target, read(&id("b-", 7, "")).target);
+
+    let (grey, colour) = (read(&id("b-", 6, "-grey")), read(&id("b-", 6, "")));
+    for (grey, colour) in [(&grey.input, &colour.input), (&grey.target, &colour.target)] {
+        for (y, x) in [(0, 0), (20, 30), (39, 17)] {
+            let luma = 0.2126 * colour[[0, y, x]]
+                + 0.7152 * colour[[1, y, x]]
+                + 0.0722 * colour[[2, y, x]];
+            for c in 0..3 {
+                // Half a level each for the two roundings to 8 bits.
+                assert!((grey[[c, y, x]] - luma).abs() <= 1.0 / 255.0 + 1e-6);
+            }
+        }
+    }
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join(MIX_FILE)).expect("there")).expect("JSON");
+    assert_eq!(record["pairs"].as_array().expect("pairs").len(), 8 + 8 + 2 + 1);
+
+    // Once more, elsewhere: the same bytes.
+    let again = room.path().join("again");
+    mix(&plan(&ids), room.path(), &again, &|_, _| {}).expect("mixed");
+    for name in names(&out.join("input")) {
+        let read = |set: &Path| fs::read(set.join("input").join(&name)).expect("read");
+        assert_eq!(read(&out), read(&again), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_mixed_is_named() {
+    let room = tempfile::tempdir().expect("a folder");
+    set(&room.path().join("set"), 8);
+    let ids = ids(8);
+    let fails = |change: &dyn Fn(&mut MixPlan), wanted: &str| {
+        let mut plan = plan(&ids);
+        change(&mut plan);
+        let out = room.path().join("never");
+        let error = mix(&plan, room.path(), &out, &|_, _| {}).expect_err(wanted);
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(!out.exists(), "nothing is made for a plan that cannot be followed");
+    };
+    fails(&|plan| plan.source.clear(), "no [[source]]");
+    fails(&|plan| plan.source[1].prefix = "a-".into(), "would be called `a-");
+    fails(&|plan| plan.source[0].prefix = "../".into(), "prefix");
+    fails(&|plan| plan.source[0].copies = 0, "copies");
+    fails(&|plan| plan.source[1].unchanged = 3, "3 unchanged pairs are asked for, but it has 2");
+    fails(
+        &|plan| plan.source[0].valid = Choice::Ids(vec!["x".into()]),
+        "names `x`, which set has not",
+    );
+    let zero = Every { every: 0, first: 0 };
+    fails(&|plan| plan.source[0].test = Choice::Every(zero), "`every` must be at least 1");
+    fails(&|plan| plan.source[0].folder = "other".into(), "other");
+
+    let full = mix(&plan(&ids), room.path(), &room.path().join("set"), &|_, _| {});
+    assert!(matches!(full, Err(MixError::Data(_))), "a folder with something in it");
+}
