@@ -1,6 +1,7 @@
 //! Flips and crops, always the same for input and target, and changes of exposure and colour.
 
 mod colour;
+mod curve;
 
 pub use colour::{ColourAugmentation, ColourChange};
 

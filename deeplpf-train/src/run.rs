@@ -27,7 +27,6 @@ use crate::{
     cache,
     config::OnFailure,
     engine::Engine,
-    sid,
     source::open_pairs,
     state::{self, Progress},
 };
@@ -113,7 +112,7 @@ impl TrainingData {
 pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     config.validate("configuration")?;
     let compute = Compute::select(&config.device)?.compute;
-    let data = match sid::protocol(config, "configuration")? {
+    let data = match config.sid_protocol()? {
         Some(protocol) => TrainingData::sid(&config.data, protocol)?,
         None => TrainingData::from_config(&config.data, config.seed)?,
     };
@@ -182,7 +181,12 @@ fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
     let model = if config.weights.as_os_str().is_empty() {
         Model::new(&config.model, config.initialisation, config.seed, DType::F32, &device)?
     } else {
-        Checkpoint::read(&config.weights)?.model(Some(&config.model), DType::F32, &device)?
+        let mut checkpoint = Checkpoint::read(&config.weights)?;
+        if let Some(own) = &mut checkpoint.config {
+            // It has no parameters: weights may go on under any.
+            own.dropout = config.model.dropout;
+        }
+        checkpoint.model(Some(&config.model), DType::F32, &device)?
     };
     let average =
         (config.average > 0.0).then(|| Average::new(&model, config.average)).transpose()?;

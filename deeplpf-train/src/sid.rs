@@ -59,6 +59,16 @@ pub(crate) fn protocol(config: &TrainConfig, path: &str) -> Result<Option<SidPro
     Ok(Some(protocol.with_input(input)))
 }
 
+impl TrainConfig {
+    /// The protocol of See-in-the-Dark that the run follows; `None` for paired photographs.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for an unknown protocol or one that the model does not fit.
+    pub fn sid_protocol(&self) -> Result<Option<SidProtocol>> {
+        protocol(self, "configuration")
+    }
+}
+
 impl TrainingData {
     /// The pairs of a See-in-the-Dark folder, by its own training and validation lists.
     ///

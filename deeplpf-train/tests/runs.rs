@@ -226,6 +226,24 @@ fn weights_to_start_from_must_be_of_the_same_model() {
     assert!(error.contains("graduated is 3 in the file, asked for 1"), "{error}");
 }
 
+/// Dropout has no parameters, so any weights may go on under another; what is saved names the new one.
+#[test]
+fn weights_go_on_under_another_dropout() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = TrainConfig { epochs: 1, ..config(&scratch.path().join("first")) };
+    train(&first, false).unwrap();
+    let weights = RunFolder::new(&first.run).last();
+    let dropout = first.model.dropout / 2.0 + 0.01;
+    let second = TrainConfig {
+        weights,
+        model: ModelConfig { dropout, ..first.model },
+        ..TrainConfig { epochs: 1, ..config(&scratch.path().join("second")) }
+    };
+    train(&second, false).unwrap();
+    let saved = Checkpoint::read(&RunFolder::new(&second.run).last()).unwrap();
+    assert_eq!(saved.config.unwrap().dropout, dropout);
+}
+
 #[test]
 fn lists_choose_the_pairs_and_must_not_overlap() {
     let scratch = tempfile::tempdir().unwrap();

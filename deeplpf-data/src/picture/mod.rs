@@ -28,7 +28,6 @@ mod tiff_file;
 
 use ndarray::Array3;
 
-pub(crate) use colour::{Decoding, Encoding};
 pub(crate) use orientation::turned_upright;
 pub(crate) use planes::Planes;
 

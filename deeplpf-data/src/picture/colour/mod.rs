@@ -12,7 +12,6 @@ mod to_srgb;
 
 pub(super) use from_srgb::FromSrgb;
 pub(super) use srgb::profile as srgb_profile;
-pub(crate) use srgb::{Decoding, Encoding};
 pub(super) use to_srgb::{ToSrgb, table_row};
 
 /// A matrix profile is taken to be sRGB, and values are kept exactly, where its primaries agree with

@@ -59,33 +59,33 @@ impl Lines {
 }
 
 /// [`encode`] as lines: the power costs twenty times as much, once for every sample of a photograph.
-pub(crate) struct Encoding(Lines);
+pub(super) struct Encoding(Lines);
 
 impl Encoding {
     /// With 2^16 intervals the error is below 1e-6: 8e-7 beside the kink at 0.0031308, where the
     /// slope falls from 12.92 to 12.70, and 7e-8 elsewhere. A 16-bit level is 1.5e-5.
-    pub(crate) fn get() -> &'static Self {
+    pub(super) fn get() -> &'static Self {
         static TABLE: LazyLock<Encoding> =
             LazyLock::new(|| Encoding(Lines::new(1 << 16, |v| f64::from(encode(v as f32)))));
         &TABLE
     }
 
-    pub(crate) fn apply(&self, linear: f32) -> f32 {
+    pub(super) fn apply(&self, linear: f32) -> f32 {
         self.0.apply(linear)
     }
 }
 
 /// [`decode`] as lines.
-pub(crate) struct Decoding(Lines);
+pub(super) struct Decoding(Lines);
 
 impl Decoding {
     /// The second derivative is at most 3: with 2^12 intervals the error is below 3e-8.
-    pub(crate) fn get() -> &'static Self {
+    pub(super) fn get() -> &'static Self {
         static TABLE: LazyLock<Decoding> = LazyLock::new(|| Decoding(Lines::new(1 << 12, decode)));
         &TABLE
     }
 
-    pub(crate) fn apply(&self, encoded: f32) -> f32 {
+    pub(super) fn apply(&self, encoded: f32) -> f32 {
         self.0.apply(encoded)
     }
 }
