@@ -1,6 +1,10 @@
 //! What the user sees: results on stdout, errors and notes on stderr.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Context, anyhow};
 use deeplpf_data::atomic_file;
@@ -33,7 +37,7 @@ pub fn progress(text: &str) {
 }
 
 /// Exit status of a program that was interrupted: 128 and the signal's number, as shells have it.
-const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// From now on an interruption (Ctrl-C, or being asked to end) removes the files that are just being
 /// written and ends the program.
@@ -44,9 +48,30 @@ pub fn exit_cleanly_when_interrupted() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         atomic_file::remove_unfinished();
         error(&anyhow!("interrupted; every result that is there is whole"));
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED.into());
     })
     .context("interruptions cannot be handled")
+}
+
+/// From now on the first interruption (Ctrl-C, or being asked to end) sets the flag that is returned,
+/// so that the work can be saved; a second one removes the files that are just being written and ends
+/// the program at once.
+///
+/// # Errors
+/// The system's.
+pub fn remember_interruptions() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = flag.clone();
+    ctrlc::set_handler(move || {
+        if set.swap(true, Ordering::Relaxed) {
+            atomic_file::remove_unfinished();
+            error(&anyhow!("interrupted at once; what was saved before is whole"));
+            std::process::exit(INTERRUPTED.into());
+        }
+        progress("interrupted: saving after this step (again: end at once)");
+    })
+    .context("interruptions cannot be handled")?;
+    Ok(flag)
 }
 
 fn to_stderr(line: &str) {

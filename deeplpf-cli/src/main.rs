@@ -4,6 +4,7 @@ mod commands;
 mod console;
 mod destination;
 mod model_options;
+mod training_progress;
 
 use std::process::ExitCode;
 

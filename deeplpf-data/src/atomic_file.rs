@@ -102,6 +102,25 @@ pub(crate) fn is_partial(name: &std::ffi::OsStr) -> bool {
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
 }
 
+/// Removes the temporaries that killed processes left in `folder`, which nobody else may write to at
+/// the moment. A folder that is not there has none.
+///
+/// # Errors
+/// The operating system's.
+pub fn remove_stale(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if is_partial(&entry.file_name()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A file that is removed again unless it is renamed.
 struct Temporary {
     file: File,

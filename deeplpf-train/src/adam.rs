@@ -89,6 +89,11 @@ impl Adam {
         self.steps
     }
 
+    /// Whether the parameter `name` is of a group that is not frozen.
+    pub(crate) fn trains(&self, name: &str) -> bool {
+        self.config.rate(name) > 0.0
+    }
+
     /// Moments by parameter name.
     pub fn moments(&self) -> &BTreeMap<String, Moments> {
         &self.moments

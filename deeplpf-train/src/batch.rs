@@ -7,12 +7,12 @@ use deeplpf_core::random::{Generator, Purpose};
 use deeplpf_data::{
     DataError, Pair, PairPaths,
     cache::PairCache,
-    feed::{PairView, PlanarBatch, Preparation},
+    feed::{PairView, PlanarBatch},
     sid::{SidFiles, SidPair},
 };
 use ndarray::Array3;
 
-use crate::Result;
+use crate::{DataConfig, Result};
 
 /// Where pairs come from.
 #[derive(Clone, Debug)]
@@ -134,15 +134,25 @@ pub(crate) fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
     order
 }
 
-/// The pictures of batch `step` of the whole run: cut, mirrored and augmented as the seed says.
+/// The side of a batch's crops: that of the configuration, or one of several.
+pub(crate) fn draw_side(config: &DataConfig, generator: &mut Generator) -> usize {
+    match config.crops.len() {
+        // Nothing is drawn, so that runs with one side stay as they were.
+        0 => config.crop,
+        count => config.crops[generator.below(count as u32) as usize],
+    }
+}
+
+/// The pictures of batch `number` of the whole run: cut, mirrored and augmented as the seed says.
 pub(crate) fn prepare(
     source: &PairSource,
     indices: &[usize],
-    preparation: &Preparation,
+    config: &DataConfig,
     seed: u64,
-    step: u64,
+    number: u64,
 ) -> Result<PlanarBatch> {
-    let mut generator = Generator::new(seed, Purpose::Augmentation, step);
+    let mut generator = Generator::new(seed, Purpose::Augmentation, number);
+    let preparation = &config.preparation(draw_side(config, &mut generator));
     let mut batch = PlanarBatch::default();
     for &index in indices {
         let mut push = |pair: PairView<'_>| batch.push(&pair, preparation, &mut generator);

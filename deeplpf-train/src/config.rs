@@ -31,6 +31,8 @@ pub struct TrainConfig {
     pub weights: PathBuf,
     /// Validation PSNR every so many epochs, and after the last.
     pub validate_every: u64,
+    /// Steps after which the state is saved, besides with every validation; 0: with those only.
+    pub save_every: u64,
     /// Validations in a row without a better PSNR after which the run ends; 0: never.
     pub patience: u64,
     /// Decay of the moving average of the weights, e.g. 0.999; validation and checkpoints are then
@@ -82,6 +84,7 @@ impl Default for TrainConfig {
             initialisation: Initialisation::Release,
             weights: PathBuf::new(),
             validate_every: 1,
+            save_every: 0,
             patience: 0,
             average: 0.0,
             data: DataConfig::default(),
@@ -118,6 +121,12 @@ pub struct DataConfig {
     /// Side of the random square crops in pixels (of the packed input, where it is one); 0 for whole
     /// images.
     pub crop: usize,
+    /// Sides of which every batch draws one for its crops, instead of `crop`: the network then sees
+    /// pictures of several sizes.
+    pub crops: Vec<usize>,
+    /// Batches whose gradients are averaged for one step: as one batch of all their images, in the
+    /// memory of one of them, also where whole images differ in size.
+    pub accumulate: usize,
     /// The release's augmentation: half of the images are, with even odds each, mirrored and
     /// turned upside down.
     pub flips: bool,
@@ -133,9 +142,9 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
-    /// What is done with every pair before a step.
-    pub fn preparation(&self) -> Preparation {
-        Preparation { crop: self.crop, flips: self.flips, colour: self.augment }
+    /// What is done with every pair of a batch whose crops have the side `crop` (0: whole images).
+    pub fn preparation(&self, crop: usize) -> Preparation {
+        Preparation { crop, flips: self.flips, colour: self.augment }
     }
 }
 
@@ -151,6 +160,8 @@ impl Default for DataConfig {
             valid_fraction: 0.1,
             batch: 1,
             crop: 0,
+            crops: Vec::new(),
+            accumulate: 1,
             flips: true,
             augment: ColourAugmentation::default(),
             cache: String::new(),
@@ -240,10 +251,21 @@ impl TrainConfig {
         if self.data.batch == 0 {
             return refuse("data.batch must be at least 1");
         }
-        if self.data.batch > 1 && self.data.crop == 0 {
+        let DataConfig { crop, crops, .. } = &self.data;
+        if !crops.is_empty() && *crop != 0 {
+            return refuse("data.crop and data.crops do not go together; leave one out");
+        }
+        if self.data.batch > 1 && *crop == 0 && crops.is_empty() {
             return refuse(
-                "data.batch above 1 needs data.crop, because whole images differ in size",
+                "data.batch above 1 needs data.crop or data.crops, because whole images differ in \
+                 size; or set data.accumulate, which takes them one by one",
             );
+        }
+        if self.data.accumulate == 0 {
+            return refuse("data.accumulate must be at least 1");
+        }
+        if crops.iter().any(|&side| side < deeplpf_core::MIN_SIDE) {
+            return refuse("data.crops must be at least 32 each");
         }
         if self.data.crop != 0 && self.data.crop < deeplpf_core::MIN_SIDE {
             return refuse("data.crop must be 0 or at least 32");
@@ -279,7 +301,8 @@ impl TrainConfig {
             // What decides how fast a run is, not what it computes, may change as well.
             let data = DataConfig { threads: 0, cache: String::new(), ..config.data.clone() };
             let epochs = if config.schedule.needs_length() { config.epochs } else { 0 };
-            let config = TrainConfig { epochs, run: PathBuf::new(), data, ..config.clone() };
+            let config =
+                TrainConfig { epochs, run: PathBuf::new(), save_every: 0, data, ..config.clone() };
             Table::try_from(config).unwrap_or_default()
         });
         first_difference(&tables[0], &tables[1], "")
@@ -342,6 +365,27 @@ pub fn parse<T: Default + Serialize + DeserializeOwned>(
             .collect::<Vec<_>>()
             .join(" "),
         reason: error.to_string().trim().replace('\n', " "),
+    })
+}
+
+/// Refuses keys of `table` that `T` does not have, with the nearest known one. `prefix` stands before
+/// the keys, which are looked for in `text` to say their line.
+///
+/// # Errors
+/// [`TrainError::UnknownKey`].
+pub fn check_keys<T: Default + Serialize>(
+    table: &Table,
+    prefix: &str,
+    text: &str,
+    path: &str,
+) -> Result<()> {
+    let known = Table::try_from(T::default())
+        .map_err(|error| TrainError::Config { path: path.into(), reason: error.to_string() })?;
+    refuse_unknown(table, &known, prefix, &|key, nearest| TrainError::UnknownKey {
+        path: path.into(),
+        line: line_of(text, key),
+        key: key.into(),
+        nearest,
     })
 }
 

@@ -3,15 +3,14 @@
 
 use deeplpf_core::Compute;
 use deeplpf_data::feed::{PlanarBatch, Prefetch};
-use indicatif::ProgressBar;
 
 #[cfg(feature = "cuda")]
 use crate::gpu::GpuTraining;
 use crate::{
-    EpochRecord, PairSource, Result, TrainConfig, TrainError, Trainer,
-    run::{feed, run_epoch},
+    FilterHealth, PairSource, Result, TrainConfig, TrainError, Trainer, Watch,
+    epoch::{EpochLength, feed, run_steps},
     state::Progress,
-    validation::mean_psnr,
+    validation::validate,
 };
 
 /// See the module.
@@ -54,39 +53,47 @@ impl Engine {
                         ),
                     });
                 }
-                Ok((Self::Cpu(feed(config, pairs, progress.epoch)?), None))
+                Ok((Self::Cpu(feed(config, pairs, progress)?), None))
             }
         }
     }
 
-    /// One pass over the training pairs; the record still lacks validation and duration.
+    /// Steps of the epoch that `progress` stands in, until `until` of them are taken or `watch` stops
+    /// the run. Counts them in `progress`.
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn run_epoch(
+    pub fn run_steps(
         &mut self,
         config: &TrainConfig,
-        batches: u64,
+        length: EpochLength,
+        until: u64,
         trainer: &mut Trainer,
-        progress: &Progress,
-        bar: &ProgressBar,
-    ) -> Result<EpochRecord> {
+        progress: &mut Progress,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
         match self {
-            Self::Cpu(feed) => {
-                run_epoch(batches, feed, trainer, progress, bar, config.guard.on_failure)
-            }
+            Self::Cpu(feed) => run_steps(config, length, until, feed, trainer, progress, watch),
             #[cfg(feature = "cuda")]
-            Self::Gpu(training) => training.run_epoch(config, batches, trainer, progress, bar),
+            Self::Gpu(training) => {
+                training.run_steps(config, length, until, trainer, progress, watch)
+            }
         }
     }
 
-    /// Mean PSNR of the weights as they are, over the pairs.
+    /// Mean PSNR of the weights as they are, over the pairs. On the CPU `health` takes down what the
+    /// filters did.
     ///
     /// # Errors
     /// A pair that cannot be loaded, or the device's own.
-    pub fn validate(&mut self, trainer: &Trainer, pairs: &PairSource) -> Result<f64> {
+    pub fn validate(
+        &mut self,
+        trainer: &Trainer,
+        pairs: &PairSource,
+        health: &mut FilterHealth,
+    ) -> Result<f64> {
         match self {
-            Self::Cpu(_) => mean_psnr(trainer.best_model(), pairs),
+            Self::Cpu(_) => validate(trainer.best_model(), pairs, health),
             #[cfg(feature = "cuda")]
             Self::Gpu(training) => training.mean_psnr(pairs),
         }

@@ -103,10 +103,28 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// A run folder another process is training in.
-    #[error("{path} is being trained in by another process; wait for it, or choose another `run`")]
+    #[error(
+        "{path} is being trained in by another process ({holder}); wait for it, or choose another `run`"
+    )]
     Locked {
         /// The folder.
         path: PathBuf,
+        /// Which process on which machine, as far as the lock says.
+        holder: String,
+    },
+    /// A disk without room for the next state or checkpoint.
+    #[error(
+        "{path} needs {} MB for the next state and its disk has {} MB free; free some space and go on \
+         with --resume: the last saved state is whole",
+        .needed / 1_000_000, .available / 1_000_000
+    )]
+    DiskFull {
+        /// The run folder.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
     },
     /// A resume that asks for fewer epochs than there are.
     #[error("{path} has {done} epochs and cannot be shortened to {asked}; choose another `run`")]

@@ -14,13 +14,16 @@ use deeplpf_data::{
     augment::{ColourAugmentation, Crop, Flip},
     feed::{PlanarBatch, Prefetch},
 };
-use indicatif::ProgressBar;
 use ndarray::{Array3, ArrayView3};
 use rayon::prelude::*;
 
 use crate::{
-    Adam, EpochRecord, OnFailure, PairSource, Result, TrainConfig, TrainError, Trainer,
-    adam::Moments, batch::epoch_order, run::feed, state::Progress, validation::psnr,
+    Adam, DataConfig, OnFailure, PairSource, Result, TrainConfig, TrainError, Trainer, Watch,
+    adam::Moments,
+    batch::{draw_side, epoch_order},
+    epoch::{EpochLength, feed, line},
+    state::Progress,
+    validation::psnr,
 };
 
 /// Most bytes of pairs kept in GPU memory: FiveK at 512 pixels is 2.3 GB, and they pass through this
@@ -44,7 +47,7 @@ enum Source {
     /// Prepared on the CPU.
     Feed(Prefetch<Result<PlanarBatch>>),
     /// In GPU memory.
-    Resident(Resident),
+    Resident(Box<Resident>),
 }
 
 /// Pairs in GPU memory and what draws from them.
@@ -52,9 +55,7 @@ struct Resident {
     pairs: cuda::ResidentPairs,
     ids: Vec<String>,
     seed: u64,
-    batch: usize,
-    crop: usize,
-    flips: bool,
+    data: DataConfig,
     /// The epoch `order` is of.
     epoch: Option<u64>,
     order: Vec<usize>,
@@ -65,17 +66,6 @@ struct Picked {
     picks: Vec<cuda::PairPick>,
     size: (usize, usize),
     ids: String,
-}
-
-/// Sums of the reports of an epoch.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    lab: f64,
-    ms_ssim: f64,
-    steps: f64,
-    skipped: u64,
-    reason: String,
 }
 
 impl GpuTraining {
@@ -107,30 +97,33 @@ impl GpuTraining {
             };
             let moments =
                 cuda::Moments { updates, first: part(|m| &m.first), second: part(|m| &m.second) };
-            training.restore(updates + progress.skipped, &moments)?;
+            let skipped = progress.skipped + progress.partial.skipped;
+            training.restore(updates + skipped, &moments)?;
         }
         let (source, note) = match Resident::upload(device, config, &pairs)? {
-            Ok(resident) => (Source::Resident(resident), None),
+            Ok(resident) => (Source::Resident(Box::new(resident)), None),
             Err(reason) => {
                 let note = format!("photographs are prepared on the CPU, because {reason}");
-                (Source::Feed(feed(config, pairs, progress.epoch)?), Some(note))
+                (Source::Feed(feed(config, pairs, progress)?), Some(note))
             }
         };
         let learning_rate = config.adam.learning_rate;
         Ok((Self { training, source, learning_rate, updates, queued: VecDeque::new() }, note))
     }
 
-    /// One pass over the training pairs.
-    pub fn run_epoch(
+    /// Steps of the epoch that `progress` stands in, until `until` of them are taken or `watch` stops
+    /// the run. Counts them in `progress`.
+    pub fn run_steps(
         &mut self,
         config: &TrainConfig,
-        batches: u64,
+        length: EpochLength,
+        until: u64,
         trainer: &Trainer,
-        progress: &Progress,
-        bar: &ProgressBar,
-    ) -> Result<EpochRecord> {
-        let mut sums = Sums::default();
-        for number in 0..batches {
+        progress: &mut Progress,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let mut number = progress.partial.taken;
+        while number < until && !watch.stop() {
             let share = trainer.schedule.share(self.updates, trainer.steps);
             self.training.set_learning_rate(self.learning_rate * share);
             let ids = match &mut self.source {
@@ -142,46 +135,38 @@ impl GpuTraining {
                     ids.join(", ")
                 }
                 Source::Resident(resident) => {
-                    let picked = resident.pick(progress.epoch, number, batches)?;
+                    let picked = resident.pick(progress.epoch, number, length.batches)?;
                     self.training.step_resident(&resident.pairs, &picked.picks, picked.size)?;
                     picked.ids
                 }
             };
+            number += 1;
             self.queued.push_back(ids);
             self.updates += 1;
             let reports = self.training.reports()?;
-            self.take(reports, config, progress, bar, &mut sums)?;
+            self.take(reports, config, length, progress, watch)?;
         }
         let reports = self.training.finish()?;
-        self.take(reports, config, progress, bar, &mut sums)?;
-        let Sums { loss, lab, ms_ssim, steps, skipped, reason } = sums;
-        if steps == 0.0 {
-            return Err(TrainError::AllSkipped { epoch: progress.epoch + 1, reason });
-        }
-        Ok(EpochRecord {
-            epoch: progress.epoch + 1,
-            step: self.updates,
-            loss: loss / steps,
-            lab: lab / steps,
-            ms_ssim: ms_ssim / steps,
-            valid_psnr: None,
-            skipped,
-            seconds: 0.0,
-        })
+        self.take(reports, config, length, progress, watch)
     }
 
     fn take(
         &mut self,
         reports: Vec<cuda::StepReport>,
         config: &TrainConfig,
-        progress: &Progress,
-        bar: &ProgressBar,
-        sums: &mut Sums,
+        length: EpochLength,
+        progress: &mut Progress,
+        watch: &mut dyn Watch,
     ) -> Result<()> {
         for report in reports {
             let ids = self.queued.pop_front().unwrap_or_default();
-            bar.inc(1);
-            if !report.finite {
+            if report.finite {
+                let partial = &mut progress.partial;
+                partial.loss += f64::from(report.loss);
+                partial.lab += f64::from(report.lab);
+                partial.ms_ssim += f64::from(report.ms_ssim);
+                partial.steps += 1;
+            } else {
                 self.updates -= 1;
                 let error = TrainError::NotFinite {
                     step: report.step,
@@ -193,19 +178,14 @@ impl GpuTraining {
                 if config.guard.on_failure == OnFailure::Stop {
                     return Err(error);
                 }
-                sums.skipped += 1;
-                sums.reason = error.to_string();
-                continue;
+                progress.partial.skipped += 1;
+                progress.partial.reason = error.to_string();
             }
-            sums.loss += f64::from(report.loss);
-            sums.lab += f64::from(report.lab);
-            sums.ms_ssim += f64::from(report.ms_ssim);
-            sums.steps += 1.0;
-            bar.set_message(match progress.best_psnr {
-                Some(psnr) => format!("loss {:.4}, best {psnr:.2} dB", sums.loss / sums.steps),
-                None => format!("loss {:.4}", sums.loss / sums.steps),
-            });
+            progress.partial.taken += 1;
+            watch.step(&line(config, length, progress));
         }
+        // Those that are queued are not known to change the weights yet.
+        progress.step = self.updates - self.queued.len() as u64;
         Ok(())
     }
 
@@ -246,6 +226,7 @@ fn require_supported(config: &TrainConfig) -> Result<()> {
         ("adam.backbone_rate", adam.backbone_rate != 1.0),
         ("adam.heads_rate", adam.heads_rate != 1.0),
         ("guard.max_loss", config.guard.max_loss != 0.0),
+        ("data.accumulate", config.data.accumulate != 1),
     ];
     match options.into_iter().find(|(_, set)| *set) {
         Some((key, _)) => {
@@ -299,9 +280,7 @@ impl Resident {
             pairs: resident,
             ids: (0..pairs.len()).map(|number| pairs.id(number).to_string()).collect(),
             seed: config.seed,
-            batch: config.data.batch,
-            crop: config.data.crop,
-            flips: config.data.flips,
+            data: config.data.clone(),
             epoch: None,
             order: Vec::new(),
         }))
@@ -313,19 +292,20 @@ impl Resident {
             self.order = epoch_order(self.seed, epoch, self.ids.len());
             self.epoch = Some(epoch);
         }
-        let first = number as usize * self.batch;
-        let chosen = &self.order[first..self.order.len().min(first + self.batch)];
+        let first = number as usize * self.data.batch;
+        let chosen = &self.order[first..self.order.len().min(first + self.data.batch)];
         let step = epoch * batches + number;
         let mut generator = Generator::new(self.seed, Purpose::Augmentation, step);
+        let side = draw_side(&self.data, &mut generator);
         let mut picks = Vec::with_capacity(chosen.len());
         let mut size = (0, 0);
         for &pair in chosen {
             let whole @ (height, width) = self.pairs.size(pair).unwrap_or_default();
-            let crop = match self.crop {
+            let crop = match side {
                 0 => Crop { top: 0, left: 0, height, width },
                 side => Crop::draw_in(&self.ids[pair], whole, (side, side), &mut generator)?,
             };
-            let flip = if self.flips { Flip::draw(&mut generator) } else { Flip::default() };
+            let flip = if self.data.flips { Flip::draw(&mut generator) } else { Flip::default() };
             size = (crop.height, crop.width);
             picks.push(cuda::PairPick {
                 pair,

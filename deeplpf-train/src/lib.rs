@@ -10,10 +10,12 @@
 //! | `checkpoints/best.safetensors`, `last.safetensors` | weights with their model configuration |
 //! | `state/state.safetensors` | everything a resume needs; `state/previous.safetensors` the one before |
 //! | `splits/train.txt`, `valid.txt` | the ids that were used |
-//! | `lock` | held by the process that trains |
+//! | `health.json` | of the last validation: filters that are stuck, parameters without a gradient ([`Health`]) |
+//! | `failure/` | of a step that stopped the run: its pictures, their statistics and the weights' |
+//! | `lock` | held by the process that trains, which wrote its number and machine there |
 //!
 //! Every random draw is a function of the seed and of a counter (epoch, step), so a resumed run
-//! repeats the uninterrupted one bit for bit on a CPU.
+//! repeats the uninterrupted one bit for bit on a CPU, wherever it was interrupted.
 #![deny(missing_docs)]
 
 mod adam;
@@ -21,10 +23,14 @@ mod average;
 mod batch;
 mod cache;
 pub mod config;
+mod disk;
 mod engine;
+mod epoch;
 mod error;
+mod failure;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod health;
 mod run;
 mod run_folder;
 mod schedule;
@@ -33,18 +39,21 @@ mod source;
 mod state;
 mod trainer;
 mod validation;
+mod watch;
 
 pub use adam::{Adam, AdamConfig};
 pub use average::Average;
 pub use batch::{Batch, PairSource};
 pub use config::{DataConfig, GuardConfig, OnFailure, TrainConfig};
 pub use error::TrainError;
-pub use run::{RunSummary, TrainingData, train};
+pub use health::{FilterHealth, Health, InstanceHealth};
+pub use run::{RunSummary, TrainingData, train, train_watched};
 pub use run_folder::{EpochRecord, RunFolder};
 pub use schedule::{ScheduleConfig, ScheduleKind};
 pub use source::open_pairs;
 pub use trainer::{StepReport, Trainer};
 pub use validation::{mean_psnr, psnr};
+pub use watch::{StepLine, Unwatched, Watch};
 
 /// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, TrainError>;

@@ -1,34 +1,22 @@
 //! A whole run: data, epochs, validation, checkpoints, resume.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeSet, path::Path, time::Instant};
 
 use deeplpf_core::{
     Checkpoint, Compute, DType, Device, Model,
     checkpoint::write_safetensors,
     random::{Generator, Purpose},
 };
-use deeplpf_data::{
-    Pair, PairPaths,
-    feed::{PlanarBatch, Prefetch},
-    sample,
-    split::select,
-};
-use indicatif::{ProgressBar, ProgressStyle};
+use deeplpf_data::{Pair, PairPaths, sample, split::select};
 
 use crate::{
-    Average, Batch, DataConfig, EpochRecord, PairSource, Result, RunFolder, TrainConfig,
-    TrainError, Trainer,
-    batch::{epoch_order, prepare},
-    cache,
-    config::OnFailure,
+    Average, DataConfig, EpochRecord, FilterHealth, Health, PairSource, Result, RunFolder,
+    TrainConfig, TrainError, Trainer, Unwatched, Watch, cache, disk,
     engine::Engine,
+    epoch::EpochLength,
+    run_folder::write_json,
     source::open_pairs,
-    state::{self, Progress},
+    state::{self, Partial, Progress},
 };
 
 /// Training and validation pairs.
@@ -51,11 +39,22 @@ pub struct RunSummary {
     pub loss: f64,
     /// Best validation PSNR in decibels and its epoch, if there are validation pairs.
     pub best: Option<(f64, u64)>,
-    /// What the user should know, a sentence each: a damaged state that was passed over.
-    pub notes: Vec<String>,
+    /// Whether the run was stopped before its end; it goes on with `resume`.
+    pub interrupted: bool,
 }
 
 impl TrainingData {
+    /// The pairs of a run's configuration, photographs or exposures of See-in-the-Dark.
+    ///
+    /// # Errors
+    /// As [`TrainingData::from_config`] and [`TrainingData::sid`].
+    pub fn of(config: &TrainConfig) -> Result<Self> {
+        match config.sid_protocol()? {
+            Some(protocol) => Self::sid(&config.data, protocol),
+            None => Self::from_config(&config.data, config.seed),
+        }
+    }
+
     /// The pairs a configuration names; the sample set for `source = "sample"`. Lists may have FiveK's
     /// ids in either form: `a0001`, `a0001-jmac_DSC1459`.
     ///
@@ -104,18 +103,28 @@ impl TrainingData {
     }
 }
 
+/// [`train_watched`] without anybody looking on.
+///
+/// # Errors
+/// As there.
+pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
+    train_watched(config, resume, &mut Unwatched)
+}
+
 /// Trains as configured into the run folder, from the start or, with `resume`, from its last
-/// state. A resumed run that is already finished returns at once.
+/// state. A resumed run that is already finished returns at once; one that `watch` stops is saved
+/// between two steps and goes on from there.
 ///
 /// # Errors
 /// See [`TrainError`]; whatever happens, the last saved state stays usable.
-pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
+pub fn train_watched(
+    config: &TrainConfig,
+    resume: bool,
+    watch: &mut dyn Watch,
+) -> Result<RunSummary> {
     config.validate("configuration")?;
     let compute = Compute::select(&config.device)?.compute;
-    let data = match config.sid_protocol()? {
-        Some(protocol) => TrainingData::sid(&config.data, protocol)?,
-        None => TrainingData::from_config(&config.data, config.seed)?,
-    };
+    let data = TrainingData::of(config)?;
     if data.train.is_empty() {
         return Err(TrainError::NoPairs(format!(
             "`{}` has none left to train on",
@@ -139,15 +148,13 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
             return Err(TrainError::OtherRun { path: config.run.clone(), difference });
         }
     }
-    let batches = data.train.len().div_ceil(config.data.batch) as u64;
-    let mut trainer = new_trainer(config, config.epochs * batches)?;
-    let mut progress =
-        Progress { epoch: 0, step: 0, best_psnr: None, best_epoch: 0, stale: 0, skipped: 0 };
-    let mut notes = Vec::new();
+    let length = EpochLength::new(config, data.train.len());
+    let mut trainer = new_trainer(config, config.epochs * length.steps)?;
+    let mut progress = Progress::default();
     if resuming {
-        let loaded = state::load(&folder, &mut trainer, config.adam)?;
-        progress = loaded.0;
-        notes.extend(loaded.1);
+        let (saved, note) = state::load(&folder, &mut trainer, config.adam)?;
+        progress = saved;
+        note.iter().for_each(|note| watch.note(note));
     }
     if progress.epoch > config.epochs {
         return Err(TrainError::Shortened {
@@ -160,7 +167,7 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
         None => data,
         Some((folder, note)) => {
             let (data, made) = data.cached(&folder)?;
-            notes.extend(note.into_iter().chain(made));
+            note.iter().chain(&made).for_each(|note| watch.note(note));
             data
         }
     };
@@ -170,10 +177,9 @@ pub fn train(config: &TrainConfig, resume: bool) -> Result<RunSummary> {
     folder.create(config, &ids(&data.train), &ids(&data.valid))?;
     folder.truncate_records(progress.epoch)?;
     let (engine, note) = Engine::start(&compute, config, &trainer, data.train, &progress)?;
-    notes.extend(note);
-    let running = Running { config, folder: &folder, batches, valid: data.valid };
-    let summary = running.run_epochs(engine, &mut trainer, &mut progress)?;
-    Ok(RunSummary { notes, ..summary })
+    note.iter().for_each(|note| watch.note(note));
+    let running = Running { config, folder: &folder, length, valid: data.valid };
+    running.run_epochs(engine, &mut trainer, &mut progress, watch)
 }
 
 fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
@@ -207,157 +213,132 @@ fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
 struct Running<'a> {
     config: &'a TrainConfig,
     folder: &'a RunFolder,
-    /// Steps of an epoch.
-    batches: u64,
+    length: EpochLength,
     valid: PairSource,
 }
 
 impl Running<'_> {
+    /// Trains until all epochs are done, `patience` is over, or `watch` stops the run.
     fn run_epochs(
         &self,
         mut engine: Engine,
         trainer: &mut Trainer,
         progress: &mut Progress,
+        watch: &mut dyn Watch,
     ) -> Result<RunSummary> {
-        let Self { config, folder, batches, valid } = self;
-        let batches = *batches;
-        let bar = progress_bar(config.epochs * batches, progress.epoch * batches);
+        let Self { config, folder, length, valid } = self;
         let mut loss = match progress.epoch {
             0 => f64::NAN,
             _ => folder.records()?.last().map_or(f64::NAN, |record| record.loss),
         };
         let stale = |progress: &Progress| config.patience > 0 && progress.stale >= config.patience;
+        let mut interrupted = false;
+        let mut told: Vec<String> = Vec::new();
         while progress.epoch < config.epochs && !stale(progress) {
             let started = Instant::now();
-            let mut record = engine.run_epoch(config, batches, trainer, progress, &bar)?;
+            let before = progress.partial.seconds;
+            while progress.partial.taken < length.steps {
+                let until = self.next_save(progress);
+                engine.run_steps(config, *length, until, trainer, progress, watch)?;
+                progress.partial.seconds = before + started.elapsed().as_secs_f64();
+                interrupted = progress.partial.taken < until;
+                if interrupted {
+                    break;
+                }
+                if progress.partial.taken < length.steps {
+                    engine.store(config, trainer)?;
+                    state::save(folder, trainer, progress)?;
+                }
+            }
+            if interrupted {
+                engine.store(config, trainer)?;
+                state::save(folder, trainer, progress)?;
+                break;
+            }
+            let mut record = finish_epoch(progress)?;
             loss = record.loss;
-            progress.epoch += 1;
-            progress.step = record.step;
-            progress.skipped += record.skipped;
             let last = progress.epoch == config.epochs;
             let due = progress.epoch.is_multiple_of(config.validate_every) || last;
             if due {
                 engine.store(config, trainer)?;
             }
             if due && !valid.is_empty() {
-                let psnr = engine.validate(trainer, valid)?;
+                let mut filters = FilterHealth::default();
+                let psnr = engine.validate(trainer, valid, &mut filters)?;
+                let health = Health::of(trainer.best_model(), &trainer.adam, filters)?;
+                write_json(&folder.health(), &health)?;
+                let complaints = health.complaints();
+                // Each is told once, not at every validation.
+                complaints.iter().filter(|c| !told.contains(c)).for_each(|c| watch.note(c));
+                told = complaints;
                 record.valid_psnr = Some(psnr);
                 if progress.best_psnr.is_none_or(|best| psnr > best) {
                     progress.best_psnr = Some(psnr);
                     progress.best_epoch = progress.epoch;
                     progress.stale = 0;
-                    write_safetensors(trainer.best_model(), &folder.best())?;
+                    self.write_weights(trainer, &folder.best())?;
                 } else {
                     progress.stale += 1;
                 }
             }
-            record.seconds = started.elapsed().as_secs_f64();
+            record.seconds = before + started.elapsed().as_secs_f64();
             folder.append_record(&record)?;
             if due {
-                write_safetensors(trainer.best_model(), &folder.last())?;
+                self.write_weights(trainer, &folder.last())?;
                 if valid.is_empty() {
                     // Without validation pairs the last weights are the best known.
-                    write_safetensors(trainer.best_model(), &folder.best())?;
+                    self.write_weights(trainer, &folder.best())?;
                 }
                 state::save(folder, trainer, progress)?;
             }
+            watch.epoch(&record);
         }
-        bar.finish_and_clear();
         Ok(RunSummary {
             epochs: progress.epoch,
             steps: progress.step,
             loss,
             best: progress.best_psnr.map(|psnr| (psnr, progress.best_epoch)),
-            notes: Vec::new(),
+            interrupted,
         })
     }
-}
 
-/// The batches of all epochs from `epoch` on. They are made ahead of their use; which ones they are
-/// depends on the seed and their number alone, also where steps were skipped.
-pub(crate) fn feed(
-    config: &TrainConfig,
-    pairs: PairSource,
-    epoch: u64,
-) -> Result<Prefetch<Result<PlanarBatch>>> {
-    let (seed, batch, preparation) = (config.seed, config.data.batch, config.data.preparation());
-    let batches = pairs.len().div_ceil(batch) as u64;
-    let count = config.epochs.saturating_sub(epoch) * batches;
-    // The order of the epoch that is being fed, so that it is not drawn again for every batch.
-    let drawn = Mutex::new((epoch, Arc::new(epoch_order(seed, epoch, pairs.len()))));
-    let order = move |epoch: u64, count: usize| {
-        let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        if drawn.0 != epoch {
-            *drawn = (epoch, Arc::new(epoch_order(seed, epoch, count)));
+    /// The step of the epoch after which the state is saved next.
+    fn next_save(&self, progress: &Progress) -> u64 {
+        let (every, steps) = (self.config.save_every, self.length.steps);
+        if every == 0 {
+            return steps;
         }
-        drawn.1.clone()
-    };
-    Prefetch::new(config.data.threads, move |number| {
-        (number < count).then(|| {
-            let order = order(epoch + number / batches, pairs.len());
-            let first = (number % batches) as usize * batch;
-            let indices = &order[first..order.len().min(first + batch)];
-            prepare(&pairs, indices, &preparation, seed, epoch * batches + number)
-        })
-    })
-    .map_err(TrainError::io("start threads for", &config.run))
+        let done = progress.epoch * steps + progress.partial.taken;
+        let next = (done / every + 1) * every;
+        (next - progress.epoch * steps).min(steps)
+    }
+
+    fn write_weights(&self, trainer: &Trainer, path: &Path) -> Result<()> {
+        let model = trainer.best_model();
+        // Single precision, and some room for names.
+        disk::require(self.folder.path(), 4 * model.parameters().count() as u64 + (1 << 16))?;
+        Ok(write_safetensors(model, path)?)
+    }
 }
 
-/// One pass over the training pairs; the record still lacks validation and duration.
-pub(crate) fn run_epoch(
-    batches: u64,
-    feed: &mut Prefetch<Result<PlanarBatch>>,
-    trainer: &mut Trainer,
-    progress: &Progress,
-    bar: &ProgressBar,
-    on_failure: OnFailure,
-) -> Result<EpochRecord> {
-    let parameters = trainer.model.parameters();
-    let (dtype, device) = (parameters.dtype(), parameters.device().clone());
-    let (mut loss, mut lab, mut ms_ssim, mut steps) = (0.0, 0.0, 0.0, 0.0);
-    let (mut skipped, mut reason) = (0, String::new());
-    for batch in feed.take(batches as usize) {
-        let batch = Batch::from_planes(batch?, dtype, &device)?;
-        let report = match trainer.step(&batch, progress.epoch) {
-            Err(error @ (TrainError::NotFinite { .. } | TrainError::Exploding { .. }))
-                if on_failure == OnFailure::Skip =>
-            {
-                skipped += 1;
-                reason = error.to_string();
-                bar.inc(1);
-                continue;
-            }
-            report => report?,
-        };
-        loss += report.loss;
-        lab += report.lab;
-        ms_ssim += report.ms_ssim;
-        steps += 1.0;
-        bar.set_message(match progress.best_psnr {
-            Some(psnr) => format!("loss {:.4}, best {psnr:.2} dB", loss / steps),
-            None => format!("loss {:.4}", loss / steps),
-        });
-        bar.inc(1);
+/// Closes the epoch that `progress` stands in; the record still lacks validation and duration.
+fn finish_epoch(progress: &mut Progress) -> Result<EpochRecord> {
+    let Partial { steps, loss, lab, ms_ssim, skipped, reason, .. } =
+        std::mem::take(&mut progress.partial);
+    progress.epoch += 1;
+    progress.skipped += skipped;
+    if steps == 0 {
+        return Err(TrainError::AllSkipped { epoch: progress.epoch, reason });
     }
-    if steps == 0.0 {
-        return Err(TrainError::AllSkipped { epoch: progress.epoch + 1, reason });
-    }
+    let count = steps as f64;
     Ok(EpochRecord {
-        epoch: progress.epoch + 1,
-        step: trainer.adam.steps(),
-        loss: loss / steps,
-        lab: lab / steps,
-        ms_ssim: ms_ssim / steps,
+        epoch: progress.epoch,
+        step: progress.step,
+        loss: loss / count,
+        lab: lab / count,
+        ms_ssim: ms_ssim / count,
         valid_psnr: None,
         skipped,
         seconds: 0.0,
     })
-}
-
-/// Drawn on a terminal only.
-fn progress_bar(length: u64, position: u64) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:30} step {pos}/{len}, {per_sec}, {eta} left, {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_position(position).with_style(style)
 }

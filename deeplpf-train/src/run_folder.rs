@@ -62,6 +62,11 @@ impl RunFolder {
         self.0.join("metrics.jsonl")
     }
 
+    /// What was found stuck at the last validation.
+    pub fn health(&self) -> PathBuf {
+        self.0.join("health.json")
+    }
+
     /// Weights with the best validation PSNR.
     pub fn best(&self) -> PathBuf {
         self.0.join("checkpoints/best.safetensors")
@@ -86,10 +91,30 @@ impl RunFolder {
     pub(crate) fn lock(&self) -> Result<fs::File> {
         fs::create_dir_all(&self.0).map_err(TrainError::io("create", &self.0))?;
         let path = self.0.join("lock");
-        let file = fs::File::create(&path).map_err(TrainError::io("create", &path))?;
+        // Not truncated: whoever holds it wrote its name there.
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(TrainError::io("create", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(TrainError::Locked { path: self.0.clone() }),
+            Ok(()) => {
+                let holder = format!("process {} on {}\n", std::process::id(), machine());
+                file.set_len(0)
+                    .and_then(|()| file.write_all(holder.as_bytes()))
+                    .map_err(TrainError::io("write", &path))?;
+                Ok(file)
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).unwrap_or_default();
+                let holder = match holder.trim() {
+                    "" => "which did not say its name".into(),
+                    name => name.to_owned(),
+                };
+                Err(TrainError::Locked { path: self.0.clone(), holder })
+            }
             Err(fs::TryLockError::Error(error)) => Err(TrainError::io("lock", &path)(error)),
         }
     }
@@ -104,6 +129,12 @@ impl RunFolder {
         for folder in ["checkpoints", "state", "splits"] {
             let folder = self.0.join(folder);
             fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+        }
+        // The lock is held: what others left is nobody's.
+        for folder in ["", "checkpoints", "state", "splits"] {
+            let folder = self.0.join(folder);
+            deeplpf_data::atomic_file::remove_stale(&folder)
+                .map_err(TrainError::io("tidy up", &folder))?;
         }
         write_whole(&self.config(), config.to_toml().as_bytes())?;
         for (name, ids) in [("train", train), ("valid", valid)] {
@@ -162,6 +193,24 @@ impl RunFolder {
             .map_err(TrainError::io("write", &path))?;
         writeln!(file, "{line}").map_err(TrainError::io("write", &path))
     }
+}
+
+/// The name of this machine.
+fn machine() -> String {
+    let named = |text: String| Some(text.trim().to_owned()).filter(|name| !name.is_empty());
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .and_then(named)
+        .or_else(|| std::env::var("HOSTNAME").ok().and_then(named))
+        .or_else(|| std::env::var("COMPUTERNAME").ok().and_then(named))
+        .unwrap_or_else(|| "a machine without a name".into())
+}
+
+/// Writes a JSON file wholly or not at all.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|error| TrainError::io("write", path)(error.into()))?;
+    write_whole(path, &text)
 }
 
 /// Writes a file wholly or not at all.

@@ -13,12 +13,12 @@ use deeplpf_core::{Checkpoint, checkpoint::serialize_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments,
+    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments, disk,
     run_folder::write_whole,
 };
 
-/// Counters of a run between two epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Counters of a run between two steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Epochs finished.
     pub epoch: u64,
@@ -34,6 +34,30 @@ pub(crate) struct Progress {
     /// Steps skipped because their numbers were not finite.
     #[serde(default)]
     pub skipped: u64,
+    /// What there is of the epoch that has begun.
+    #[serde(default)]
+    pub partial: Partial,
+}
+
+/// Sums over the steps of an epoch so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Partial {
+    /// Steps that are done, those that were skipped included.
+    pub taken: u64,
+    /// Steps that changed the weights.
+    pub steps: u64,
+    /// Sum of their losses.
+    pub loss: f64,
+    /// Sum of their mean absolute Lab differences.
+    pub lab: f64,
+    /// Sum of their MS-SSIM.
+    pub ms_ssim: f64,
+    /// Steps that were skipped.
+    pub skipped: u64,
+    /// Why the last of them was.
+    pub reason: String,
+    /// Seconds so far.
+    pub seconds: f64,
 }
 
 const PROGRESS_KEY: &str = "progress";
@@ -55,6 +79,7 @@ pub(crate) fn save(folder: &RunFolder, trainer: &Trainer, progress: &Progress) -
     let progress = serde_json::to_string(progress).map_err(|error| damaged(&path, error))?;
     let metadata = HashMap::from([(PROGRESS_KEY.to_string(), progress)]);
     let bytes = serialize_tensors(&tensors, metadata, &path)?;
+    disk::require(folder.path(), bytes.len() as u64)?;
     if path.exists() {
         let previous = folder.previous_state();
         fs::rename(&path, &previous).map_err(TrainError::io("rename", &path))?;

@@ -1,6 +1,6 @@
 //! One optimiser step at a time.
 
-use candle_core::DType;
+use candle_core::{DType, backprop::GradStore};
 use deeplpf_core::{CoreError, LossConfig, Mode, Model, loss};
 
 use crate::{
@@ -63,14 +63,68 @@ impl Trainer {
         self.average.as_ref().map_or(&self.model, Average::model)
     }
 
-    /// Forward, loss, backward, Adam. The output is clamped to [0, 1] before the loss, as in the
+    /// One optimiser step over a batch: [`Trainer::step_over`] of it alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step(&mut self, batch: &Batch, epoch: u64) -> Result<StepReport> {
+        self.step_over(std::slice::from_ref(batch), epoch)
+    }
+
+    /// Forward, loss, backward of each batch, then Adam with their mean gradient, every image counting
+    /// the same. The report is the mean over the images. The output is clamped to [0, 1] before the loss, as in the
     /// release.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] or [`TrainError::Exploding`] before any parameter is changed, if the
     /// loss or a gradient is not a finite number, or the loss above [`Trainer::max_loss`]; `epoch`
     /// (from 0) is only reported.
-    pub fn step(&mut self, batch: &Batch, epoch: u64) -> Result<StepReport> {
+    pub fn step_over(&mut self, batches: &[Batch], epoch: u64) -> Result<StepReport> {
+        let images = batches.iter().map(|batch| batch.ids.len()).sum::<usize>() as f64;
+        let mut mean = StepReport { loss: 0.0, lab: 0.0, ms_ssim: 0.0 };
+        let mut sum: Option<GradStore> = None;
+        for (number, batch) in batches.iter().enumerate() {
+            let share = batch.ids.len() as f64 / images;
+            // Every batch of a step draws its own dropout; a step of one batch draws as ever.
+            let draw = self.adam.steps() * batches.len() as u64 + number as u64;
+            let (report, gradients) = self.gradients(batch, share, draw, epoch)?;
+            mean.loss += share * report.loss;
+            mean.lab += share * report.lab;
+            mean.ms_ssim += share * report.ms_ssim;
+            sum = Some(match sum {
+                None => gradients,
+                Some(sum) => self.add(sum, &gradients)?,
+            });
+        }
+        let Some(gradients) = sum else { return Ok(mean) };
+        let share = self.schedule.share(self.adam.steps(), self.steps);
+        self.adam.step(self.model.parameters(), &gradients, share)?;
+        if let Some(average) = &self.average {
+            average.update(&self.model, self.adam.steps())?;
+        }
+        Ok(mean)
+    }
+
+    fn add(&self, mut sum: GradStore, gradients: &GradStore) -> Result<GradStore> {
+        for (_, parameter) in self.model.parameters().iter() {
+            let Some(gradient) = gradients.get(parameter) else { continue };
+            let total = match sum.get(parameter) {
+                Some(sum) => (sum + gradient)?,
+                None => gradient.clone(),
+            };
+            sum.insert(parameter, total);
+        }
+        Ok(sum)
+    }
+
+    /// The loss of a batch and the gradient of `share` times it.
+    fn gradients(
+        &self,
+        batch: &Batch,
+        share: f64,
+        draw: u64,
+        epoch: u64,
+    ) -> Result<(StepReport, GradStore)> {
         let step = self.adam.steps();
         let not_finite = |what: String, value: f64| TrainError::NotFinite {
             step,
@@ -81,7 +135,7 @@ impl Trainer {
         };
         let prediction = self
             .model
-            .forward(&batch.input, Mode::Train { seed: self.seed, step })
+            .forward(&batch.input, Mode::Train { seed: self.seed, step: draw })
             .map_err(|error| match error {
                 CoreError::NotFinite => {
                     not_finite("network's prediction of the filters".into(), f64::NAN)
@@ -107,6 +161,9 @@ impl Trainer {
                 limit: self.max_loss,
             });
         }
+        if share != 1.0 {
+            total = (total * share)?;
+        }
         let gradients = total.backward()?;
         for (name, parameter) in self.model.parameters().iter() {
             if let Some(gradient) = gradients.get(parameter)
@@ -115,11 +172,6 @@ impl Trainer {
                 return Err(not_finite(format!("gradient of {name}"), value));
             }
         }
-        let share = self.schedule.share(step, self.steps);
-        self.adam.step(self.model.parameters(), &gradients, share)?;
-        if let Some(average) = &self.average {
-            average.update(&self.model, self.adam.steps())?;
-        }
-        Ok(StepReport { loss, lab: value.lab, ms_ssim: value.ms_ssim })
+        Ok((StepReport { loss, lab: value.lab, ms_ssim: value.ms_ssim }, gradients))
     }
 }

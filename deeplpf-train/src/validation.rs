@@ -3,7 +3,7 @@
 use deeplpf_core::{Mode, Model};
 use ndarray::ArrayView3;
 
-use crate::{PairSource, Result, batch::image_tensor};
+use crate::{FilterHealth, PairSource, Result, batch::image_tensor};
 
 /// 10 log10(1 / MSE) in decibels over float values clamped to [0, 1], the release's definition;
 /// infinite for equal images. Both (3, H, W).
@@ -21,13 +21,24 @@ pub fn psnr(prediction: ArrayView3<'_, f32>, target: ArrayView3<'_, f32>) -> f64
 /// # Errors
 /// A pair that cannot be loaded, or no pairs.
 pub fn mean_psnr(model: &Model, pairs: &PairSource) -> Result<f64> {
+    validate(model, pairs, &mut FilterHealth::default())
+}
+
+/// [`mean_psnr`], taking down what the filters did.
+pub(crate) fn validate(
+    model: &Model,
+    pairs: &PairSource,
+    health: &mut FilterHealth,
+) -> Result<f64> {
     let mut sum = 0.0;
     for index in 0..pairs.len() {
         let pair = pairs.load(index)?;
         let parameters = model.parameters();
         let input = image_tensor(&pair.input, parameters.dtype(), parameters.device())?;
-        let output = model.forward(&input, Mode::Evaluate)?.output;
-        let output = output.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let prediction = model.forward(&input, Mode::Evaluate)?;
+        health.take_raw(model, &prediction.raw)?;
+        let output =
+            prediction.output.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let output = ArrayView3::from_shape(pair.target.dim(), &output)
             .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
         sum += psnr(output, pair.target.view());

@@ -45,6 +45,24 @@ pub enum ExperimentError {
         /// What is wrong.
         reason: String,
     },
+    /// A run folder of other settings, another program or other data.
+    #[error(
+        "{}: {change} changed since it was trained, so it is neither reused nor continued; give \
+         --redo to train it again (the old run is kept beside it), or choose another folder with --out",
+        path.display()
+    )]
+    Changed {
+        /// The run folder.
+        path: PathBuf,
+        /// What is different.
+        change: String,
+    },
+    /// Stopped by the user; what there is is saved.
+    #[error("stopped in run `{run}`; what is done is saved, and the same command goes on")]
+    Interrupted {
+        /// The run that was being trained.
+        run: String,
+    },
     /// A split or target folder asked of the embedded set.
     #[error(
         "`sample` is the embedded set, which has its own targets and test split; a list or a target \

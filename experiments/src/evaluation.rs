@@ -30,7 +30,7 @@ use crate::{
 /// Columns of every table, in order: the release's PSNR and SSIM, scikit-image's standard SSIM,
 /// LPIPS, and colour differences. MS-SSIM is not among them because it needs images of 161 pixels a
 /// side.
-const METRICS: &[&str] =
+pub(crate) const METRICS: &[&str] =
     &["psnr", "ssim_release", "ssim", "lpips_alex", "delta_e_76", "delta_e_2000"];
 
 /// What to evaluate and where to put it.

@@ -11,10 +11,12 @@
 mod compare;
 mod error;
 mod evaluation;
+mod fingerprint;
 mod inspection;
 mod lpips_weights;
 mod methods;
 mod outputs;
+mod plan;
 mod predictor;
 mod recipe;
 mod record;
@@ -22,6 +24,7 @@ mod recovery;
 mod report;
 mod reproduce;
 mod runs;
+mod scale;
 mod test_pairs;
 
 pub use compare::{CompareRequest, CompareSummary, INPUT_BASELINE, compare};
@@ -29,9 +32,13 @@ pub use error::ExperimentError;
 pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
 pub use inspection::{InspectionRequest, InspectionSummary, inspect};
 pub use lpips_weights::{HubError, read_lpips_vgg};
-pub use recipe::{Recipe, RunSpec, Training, recipes};
+pub use plan::{Plan, PlannedRun, PlannedState, plan};
+pub use recipe::{
+    BuiltIn, PaperSpec, Recipe, ReportedSpec, ReportedStatus, RunSpec, TestSpec, Training, recipes,
+};
 pub use report::{ReportRequest, ReportSummary, report};
-pub use reproduce::{ReproduceSummary, reproduce};
+pub use reproduce::{ReproduceRequest, ReproduceSummary, reproduce};
+pub use scale::{Scale, Scales};
 
 /// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, ExperimentError>;

@@ -2,14 +2,34 @@
 
 use std::{fs, path::Path};
 
-use deeplpf_train::{TrainConfig, config::parse};
+use deeplpf_train::{TrainConfig, TrainError, config::parse};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{ExperimentError, Result};
+use crate::{
+    ExperimentError, Result, Scale,
+    scale::{DataDefinition, Scales, check_array},
+};
 
 /// Name and text of the recipes in this crate.
-const BUILT_IN: &[(&str, &str)] = &[("sample", include_str!("../recipes/sample.toml"))];
+const BUILT_IN: &[(&str, &str)] = &[
+    ("sample", include_str!("../recipes/sample.toml")),
+    ("ablation", include_str!("../recipes/ablation.toml")),
+    ("dpe", include_str!("../recipes/dpe.toml")),
+    ("upe", include_str!("../recipes/upe.toml")),
+    ("lut480", include_str!("../recipes/lut480.toml")),
+    ("sid-fuji", include_str!("../recipes/sid-fuji.toml")),
+    ("sid-sony", include_str!("../recipes/sid-sony.toml")),
+    ("release", include_str!("../recipes/release.toml")),
+    ("fixes", include_str!("../recipes/fixes.toml")),
+    ("ms-ssim-weight", include_str!("../recipes/ms-ssim-weight.toml")),
+    ("instances", include_str!("../recipes/instances.toml")),
+    ("dialect", include_str!("../recipes/dialect.toml")),
+    ("loss", include_str!("../recipes/loss.toml")),
+    ("batch", include_str!("../recipes/batch.toml")),
+    ("backbones", include_str!("../recipes/backbones.toml")),
+    ("seeds", include_str!("../recipes/seeds.toml")),
+];
 
 /// Several training runs compared on the same pairs.
 ///
@@ -22,6 +42,9 @@ const BUILT_IN: &[(&str, &str)] = &[("sample", include_str!("../recipes/sample.t
 /// [test]
 /// data = "sample"             # or a paired folder
 /// list = ""                   # ids of the test pairs; empty: all
+///
+/// [scales]                    # instead of [test]: built-in definitions of data and length
+/// mini = "distill"            # on which `--scale mini` runs it
 ///
 /// [base]                      # keys of a training configuration, shared by all runs
 /// epochs = 60
@@ -45,6 +68,12 @@ pub struct Recipe {
     pub seeds: Vec<u64>,
     /// What the runs are judged on.
     pub test: TestSpec,
+    /// Further sets they are judged on.
+    pub also_test: Vec<TestSpec>,
+    /// The built-in data definitions of each scale, for a recipe that has scales.
+    pub scales: Scales,
+    /// What the paper reports of it.
+    pub paper: PaperSpec,
     /// Keys of [`TrainConfig`] shared by all runs.
     pub base: Table,
     /// The runs, in the order of the table.
@@ -61,6 +90,43 @@ pub struct TestSpec {
     pub target: String,
     /// List of ids; empty: all pairs of the folder.
     pub list: String,
+    /// The protocol for the caption, e.g. `DPE`, under which published results stand beside the
+    /// measured ones; `sid-fuji` and `sid-sony` choose the test list of See-in-the-Dark. Empty: the
+    /// name of the data.
+    pub protocol: String,
+}
+
+/// What the paper reports of a recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PaperSpec {
+    /// Where, in a sentence.
+    pub what: String,
+    /// The protocol in the list of published results.
+    pub protocol: String,
+}
+
+/// What the paper reports of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportedSpec {
+    /// The method's name in the list of published results.
+    pub method: String,
+    /// Whether a number may be printed.
+    pub status: ReportedStatus,
+}
+
+/// How a published number is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportedStatus {
+    /// There is none.
+    #[default]
+    Absent,
+    /// Read in the source that the list names.
+    Seen,
+    /// Commonly quoted, source not at hand: the number is not printed.
+    Recalled,
 }
 
 /// One run of a recipe.
@@ -76,6 +142,10 @@ pub struct RunSpec {
     pub set: Table,
     /// Its seeds, if they are others than the recipe's.
     pub seeds: Vec<u64>,
+    /// What the paper reports of it.
+    pub paper: ReportedSpec,
+    /// Keys on top of `set` at one scale: `at = { sample = { ... } }`.
+    pub at: Table,
 }
 
 /// One training of a recipe.
@@ -97,15 +167,29 @@ pub(crate) fn without_seed(folder: &str) -> &str {
     }
 }
 
-/// Name and description of the built-in recipes.
+/// A recipe of this crate, to be listed.
+#[derive(Clone, Debug)]
+pub struct BuiltIn {
+    /// Its name.
+    pub name: &'static str,
+    /// The scales it has, joined by commas; empty for one size only.
+    pub scales: String,
+    /// What it shows.
+    pub description: String,
+}
+
+/// The built-in recipes.
 ///
 /// # Errors
 /// A built-in recipe that does not parse, which a test excludes.
-pub fn recipes() -> Result<Vec<(&'static str, String)>> {
-    BUILT_IN
-        .iter()
-        .map(|(name, text)| Ok((*name, Recipe::parse(text, name)?.description)))
-        .collect()
+pub fn recipes() -> Result<Vec<BuiltIn>> {
+    let describe = |&(name, text): &(&'static str, &str)| {
+        let recipe = Recipe::parse(text, name)?;
+        let scales = recipe.scales.present().iter().map(|scale| scale.name()).collect::<Vec<_>>();
+        let (scales, description) = (scales.join(","), recipe.description);
+        Ok(BuiltIn { name, scales, description })
+    };
+    BUILT_IN.iter().map(describe).collect()
 }
 
 impl Recipe {
@@ -139,8 +223,18 @@ impl Recipe {
     /// # Errors
     /// Unknown keys (with the nearest one), runs without or with equal names, values out of range.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
+        check_array::<RunSpec>(text, "run", name)?;
+        check_array::<TestSpec>(text, "also_test", name)?;
         let recipe: Self = parse(text, name, &[])?;
         let refuse = |reason: String| Err(ExperimentError::Recipe { recipe: name.into(), reason });
+        let scales = recipe.scales.present();
+        if scales.is_empty() == recipe.test.data.is_empty() {
+            return refuse(
+                "it needs either [test], the pairs its runs are judged on, or [scales], whose data \
+                 definitions have their own"
+                    .into(),
+            );
+        }
         if recipe.run.is_empty() {
             return refuse("it has no [[run]]".into());
         }
@@ -168,12 +262,64 @@ impl Recipe {
             if recipe.run[..index].iter().any(|other| other.name == run.name) {
                 return refuse(format!("two runs are called `{}`", run.name));
             }
+            if let Some(key) = run.at.keys().find(|key| key.parse::<Scale>().is_err()) {
+                return refuse(format!("run `{}`: at.{key} is not a scale", run.name));
+            }
             recipe.train_config(run, name)?;
         }
         if !recipe.run.iter().any(|run| run.name == recipe.shown) {
             return refuse(format!("shown = \"{}\" is not the name of a run", recipe.shown));
         }
+        for scale in scales {
+            recipe.definition(scale, name)?;
+            recipe.at_scale(Some(scale), name)?;
+        }
         Ok(recipe)
+    }
+
+    /// The recipe with everything that `scale` says filled in: its data definition below `base`, and
+    /// what runs have `at` that scale. A recipe without scales is taken as it is.
+    ///
+    /// # Errors
+    /// A scale the recipe does not have, or none asked of a recipe that has some.
+    pub fn at_scale(&self, scale: Option<Scale>, name: &str) -> Result<Self> {
+        let present = self.scales.present();
+        let names = present.iter().map(|scale| scale.name()).collect::<Vec<_>>().join(", ");
+        let refuse = |reason: String| Err(ExperimentError::Recipe { recipe: name.into(), reason });
+        let scale = match scale {
+            None if present.is_empty() => return Ok(self.clone()),
+            None => return refuse(format!("say how large, with --scale; it has {names}")),
+            Some(scale) if present.is_empty() => {
+                return refuse(format!("it has one size only; leave out --scale {scale}"));
+            }
+            Some(scale) if !present.contains(&scale) => {
+                return refuse(format!("it has no scale `{scale}`; it has {names}"));
+            }
+            Some(scale) => scale,
+        };
+        let DataDefinition { set, test, also_test, .. } = self.definition(scale, name)?;
+        let mut filled = self.clone();
+        filled.base = set;
+        merge(&mut filled.base, &self.base);
+        (filled.test, filled.also_test, filled.scales) = (test, also_test, Scales::default());
+        for run in &mut filled.run {
+            match std::mem::take(&mut run.at).get(scale.name()) {
+                Some(Value::Table(table)) => merge(&mut run.set, table),
+                Some(_) => {
+                    return refuse(format!("run `{}`: at.{scale} must be a table", run.name));
+                }
+                None => {}
+            }
+        }
+        for run in &filled.run {
+            filled.train_config(run, name)?;
+        }
+        Ok(filled)
+    }
+
+    /// The data definition of a scale it has.
+    pub(crate) fn definition(&self, scale: Scale, name: &str) -> Result<DataDefinition> {
+        DataDefinition::find(self.scales.at(scale), name)
     }
 
     /// The trainings of one run, one for each seed.
@@ -205,12 +351,20 @@ impl Recipe {
         let mut table = self.base.clone();
         merge(&mut table, &run.set);
         let source = format!("recipe {name}, run {}", run.name);
-        let config: TrainConfig = parse(&table.to_string(), &source, &[])?;
+        let config: TrainConfig =
+            parse(&table.to_string(), &source, &[]).map_err(|error| match error {
+                // Lines of the keys put together are nobody's.
+                TrainError::UnknownKey { path, key, nearest, .. } => {
+                    TrainError::UnknownKey { path, line: None, key, nearest }
+                }
+                other => other,
+            })?;
         config.validate(&source)?;
         Ok(config)
     }
 }
 
+/// Puts the keys of `over` on top of `base`, table by table.
 fn merge(base: &mut Table, over: &Table) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
@@ -270,7 +424,39 @@ mod tests {
 
     #[test]
     fn built_in_recipes_are_valid() {
-        assert!(recipes().unwrap().iter().all(|(_, description)| !description.is_empty()));
+        assert!(recipes().unwrap().iter().all(|recipe| !recipe.description.is_empty()));
+    }
+
+    /// A number that is only recalled has no row to be printed from, and one called seen has one.
+    #[test]
+    fn what_recipes_say_of_the_paper_agrees_with_the_published_list() {
+        for (name, text) in BUILT_IN {
+            let recipe = Recipe::parse(text, name).unwrap();
+            let published =
+                deeplpf_eval::published::published_results(&recipe.paper.protocol).unwrap();
+            for run in &recipe.run {
+                let ReportedSpec { method, status } = &run.paper;
+                let seen = published.iter().any(|result| result.method == *method);
+                assert_eq!(seen, *status == ReportedStatus::Seen, "{name}: {}", run.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_scale_lies_below_the_base_and_a_run_can_differ_at_one() {
+        let text = TEXT
+            .replace("[test]\n        data = \"sample\"", "[scales]\n sample = \"sample\"")
+            .replace("name = \"b\"\n    ", "name = \"b\"\nat = { sample = { seed = 7 } }");
+        let recipe = Recipe::parse(&text, "test").unwrap();
+        let filled = recipe.at_scale(Some(Scale::Sample), "test").unwrap();
+        let [a, b] = [0, 1].map(|run| filled.train_config(&filled.run[run], "test").unwrap());
+        assert_eq!((a.epochs, a.validate_every, a.model.elliptical), (3, 2, 2));
+        assert_eq!((a.seed, b.seed), (TrainConfig::default().seed, 7));
+        assert_eq!(filled.test.data, "sample");
+        for (scale, part) in [(None, "--scale"), (Some(Scale::Paper), "no scale `paper`")] {
+            let error = recipe.at_scale(scale, "test").unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]
@@ -282,6 +468,10 @@ mod tests {
             changed("graduated = 0", "graduate = 0").contains("did you mean `model.graduated`?")
         );
         assert!(changed("[test]", "[tests]").contains("did you mean `test`?"));
+        assert!(
+            changed("name = \"b\"", "nmae = \"b\"")
+                .contains("`run.nmae`; did you mean `run.name`?")
+        );
         assert!(changed("name = \"b\"", "name = \"a\"").contains("two runs are called `a`"));
         assert!(changed("name = \"b\"", "name = \"../b\"").contains("`name` must be"));
         assert!(changed("shown = \"b\"", "shown = \"c\"").contains("shown"));

@@ -6,22 +6,58 @@ use std::{
     time::Instant,
 };
 
-use deeplpf_train::{RunFolder, train};
+use deeplpf_train::{RunFolder, TrainConfig, TrainingData, Watch, train_watched};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    ExperimentError, Recipe, Result,
+    ExperimentError, Recipe, Result, Scale,
     evaluation::{load_predictor, record_evaluation},
+    fingerprint::{CODE_VERSION, Fingerprint, hash_of_file, hash_pairs, read_json, write_json},
     methods::Method,
     outputs::Outputs,
-    recipe::Training,
+    recipe::{TestSpec, Training},
+    record::has_record,
     runs::{Run, read_run},
-    test_pairs::{TestPairs, test_pairs},
+    scale::{Places, set_name},
+    test_pairs::{TestPairs, named_test_pairs},
 };
+
+/// What to reproduce and where to put it.
+#[derive(Clone, Debug)]
+pub struct ReproduceRequest {
+    /// A built-in recipe's name, or the path of a file.
+    pub recipe: String,
+    /// How large; `None` for a recipe without scales.
+    pub scale: Option<Scale>,
+    /// The folder of the results; by default `runs/<recipe>` or `runs/<recipe>-<scale>`.
+    pub out: Option<PathBuf>,
+    /// The folder that holds the data sets a scale names.
+    pub data_root: PathBuf,
+    /// Train anew the runs whose configuration, code or data changed, instead of refusing.
+    pub redo: bool,
+}
+
+impl ReproduceRequest {
+    /// The folder of the results.
+    pub fn folder(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let stem = Path::new(&self.recipe).file_stem().unwrap_or_default().to_string_lossy();
+            Path::new("runs").join(match self.scale {
+                Some(scale) => format!("{stem}-{scale}"),
+                None => stem.into_owned(),
+            })
+        })
+    }
+
+    pub(crate) fn places(&self) -> Places {
+        Places { data: self.data_root.clone(), lists: self.folder().join("lists") }
+    }
+}
 
 /// Where a recipe's results are.
 #[derive(Clone, Debug)]
 pub struct ReproduceSummary {
-    /// The table as Markdown.
+    /// The tables as Markdown, one for each set that was tested on.
     pub table: String,
     /// The folder.
     pub out: PathBuf,
@@ -34,86 +70,208 @@ impl fmt::Display for ReproduceSummary {
     }
 }
 
-/// Trains every run of the recipe (built-in name or path) that is not trained yet, evaluates all on
-/// the same pairs, and writes table, plots, contact sheet and report into `out` (by default
-/// `runs/<recipe>`). Interrupt it at any time; called again it goes on where it was. `announce` is
-/// given one sentence at a time for the user.
+/// A set of pairs and where its results go.
+struct Tested {
+    pairs: TestPairs,
+    hash: String,
+    /// The folder with `runs/` and the outputs.
+    out: PathBuf,
+}
+
+/// What an evaluation was made from, in `evaluated.json` beside its record.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Evaluated {
+    code: String,
+    weights: String,
+    data: String,
+}
+
+/// Trains every run of the recipe that is not trained yet, evaluates all on the same pairs, and
+/// writes table, plots, contact sheet and report into the request's folder; those of further test
+/// sets into folders named after them. Interrupt it at any time; called again it goes on where it
+/// was. `watch` is given sentences for the user and can stop it between two steps.
 ///
 /// # Errors
-/// A recipe that is not valid, an output folder that holds another recipe's runs, or a run that
-/// fails (named; finished runs are kept).
-pub fn reproduce(
-    recipe: &str,
-    out: Option<&Path>,
-    announce: &mut dyn FnMut(&str),
-) -> Result<ReproduceSummary> {
-    let name = recipe;
-    let recipe = Recipe::find(name)?;
-    let stem = Path::new(name).file_stem().unwrap_or_default();
-    let out = out.map_or_else(|| Path::new("runs").join(stem), Path::to_path_buf);
-    let list = (!recipe.test.list.is_empty()).then(|| Path::new(&recipe.test.list));
-    let target = (!recipe.test.target.is_empty()).then_some(recipe.test.target.as_str());
-    let tested = test_pairs(&recipe.test.data, target, list)?;
-    fs::create_dir_all(&out).map_err(ExperimentError::io("create", &out))?;
-
+/// A recipe that is not valid, an output folder that holds other runs (configuration, code or data
+/// changed), [`ExperimentError::Interrupted`], or a run that fails (named; finished runs are kept).
+pub fn reproduce(request: &ReproduceRequest, watch: &mut dyn Watch) -> Result<ReproduceSummary> {
+    let name = request.recipe.as_str();
+    let recipe = Recipe::find(name)?.at_scale(request.scale, name)?;
+    let (out, places) = (request.folder(), request.places());
     let trainings: Vec<Vec<Training>> =
         recipe.run.iter().map(|run| recipe.trainings(run, name)).collect::<Result<_>>()?;
+    // What comes later must not fail for want of data after hours.
+    let specs: Vec<&TestSpec> = std::iter::once(&recipe.test).chain(&recipe.also_test).collect();
+    let lists = named_lists(&specs, trainings.iter().flatten());
+    places.write_lists(&lists)?;
+    let mut tested = Vec::new();
+    for (index, spec) in specs.into_iter().enumerate() {
+        let pairs = named_test_pairs(spec, &places)?;
+        let hash = hash_pairs(&[&pairs.pairs])?;
+        let out = if index == 0 { out.clone() } else { out.join(set_name(&spec.data)) };
+        tested.push(Tested { pairs, hash, out });
+    }
+    fs::create_dir_all(&out).map_err(ExperimentError::io("create", &out))?;
+
     let all = trainings.iter().map(Vec::len).sum::<usize>();
     let mut number = 0;
-    let mut methods = Vec::new();
+    let mut methods: Vec<Vec<Method>> = tested.iter().map(|_| Vec::new()).collect();
+    let mut hashes = DataHashes::default();
     for (spec, trainings) in recipe.run.iter().zip(trainings) {
-        let mut runs = Vec::new();
+        let mut runs: Vec<Vec<Run>> = tested.iter().map(|_| Vec::new()).collect();
         for training in trainings {
             number += 1;
             let place = format!("run {number} of {all}: {}", training.label);
             let folder = training.folder.clone();
-            let run = train_and_judge(training, &spec.label, &out, &tested, &place, announce);
-            runs.push(run.map_err(|source| ExperimentError::Run {
-                run: folder,
-                source: Box::new(source),
-            })?);
+            let mut steps = || -> Result<()> {
+                let data = hashes.of(&training.config, &places)?;
+                let weights = train_run(&training, request, &places, data, &place, watch)?;
+                for (tested, runs) in tested.iter().zip(&mut runs) {
+                    runs.push(judge(&training, &spec.label, &weights, tested)?);
+                }
+                Ok(())
+            };
+            steps().map_err(|source| match source {
+                stopped @ ExperimentError::Interrupted { .. } => stopped,
+                source => ExperimentError::Run { run: folder, source: Box::new(source) },
+            })?;
         }
-        methods.push(Method { label: spec.label.clone(), runs });
+        for (methods, runs) in methods.iter_mut().zip(runs) {
+            methods.push(Method { label: spec.label.clone(), runs });
+        }
     }
-    let table = write_outputs(&recipe, &methods, &out)?;
-    Ok(ReproduceSummary { table, out })
+    let mut tables = Vec::new();
+    for (tested, methods) in tested.iter().zip(&methods) {
+        tables.push(write_outputs(&recipe, request.scale, methods, &tested.out)?);
+    }
+    Ok(ReproduceSummary { table: tables.join("\n"), out })
 }
 
-fn train_and_judge(
-    training: Training,
-    label: &str,
-    out: &Path,
-    tested: &TestPairs,
+/// The lists that tests and configurations name.
+pub(crate) fn named_lists<'a>(
+    tests: &[&TestSpec],
+    trainings: impl Iterator<Item = &'a Training>,
+) -> Vec<String> {
+    let mut lists: Vec<String> = tests.iter().map(|test| test.list.clone()).collect();
+    for training in trainings {
+        let data = &training.config.data;
+        let named = [&data.train, &data.valid, &data.exclude];
+        lists.extend(named.map(|list| list.to_string_lossy().into_owned()));
+    }
+    lists.sort();
+    lists.dedup();
+    lists
+}
+
+/// Hashes of training data, each set read once however many runs it trains.
+#[derive(Default)]
+struct DataHashes(Vec<(String, String)>);
+
+impl DataHashes {
+    fn of(&mut self, config: &TrainConfig, places: &Places) -> Result<String> {
+        let data = places.resolve_config(config);
+        // The seed draws the validation pairs where no list names them.
+        let key = format!("{:?} {}", data.data, data.seed);
+        if let Some((_, hash)) = self.0.iter().find(|(known, _)| *known == key) {
+            return Ok(hash.clone());
+        }
+        let pairs = TrainingData::of(&data)?;
+        let hash = hash_pairs(&[&pairs.train, &pairs.valid])?;
+        self.0.push((key, hash.clone()));
+        Ok(hash)
+    }
+}
+
+/// Trains what is not trained yet and returns the best weights.
+fn train_run(
+    training: &Training,
+    request: &ReproduceRequest,
+    places: &Places,
+    data: String,
     place: &str,
-    announce: &mut dyn FnMut(&str),
-) -> Result<Run> {
-    let mut config = training.config;
-    config.run = out.join("runs").join(&training.folder);
+    watch: &mut dyn Watch,
+) -> Result<PathBuf> {
+    let mut config = places.resolve_config(&training.config);
+    config.run = request.folder().join("runs").join(&training.folder);
     let folder = RunFolder::new(&config.run);
+    let now = Fingerprint::new(&training.config, data);
+    let begun = folder.state().exists() || folder.previous_state().exists();
+    if begun {
+        let change = match Fingerprint::read(&config.run)? {
+            Some(before) => now.change_from(&before),
+            None => Some("its configuration, code and data, of which it has no record,".into()),
+        };
+        if let Some(change) = change {
+            if !request.redo {
+                return Err(ExperimentError::Changed { path: config.run, change });
+            }
+            watch.note(&format!("{place}: {change} changed; the run before is kept aside"));
+            set_aside(&config.run)?;
+        }
+    }
+    now.write(&config.run)?;
     let before = if folder.metrics().exists() { folder.records()?.len() as u64 } else { 0 };
     if before < config.epochs {
-        announce(&match before {
+        watch.note(&match before {
             0 => format!("{place}, {} epochs", config.epochs),
             _ => format!("{place}, continued after epoch {before} of {}", config.epochs),
         });
     } else {
-        announce(&format!("{place}, already trained"));
+        watch.note(&format!("{place}, already trained"));
     }
     let started = Instant::now();
-    for note in train(&config, true)?.notes {
-        announce(&note);
+    if train_watched(&config, true, watch)?.interrupted {
+        return Err(ExperimentError::Interrupted { run: training.folder.clone() });
     }
     if before < config.epochs {
-        announce(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
+        watch.note(&format!("    trained in {:.0} s", started.elapsed().as_secs_f64()));
     }
-    let predictor = load_predictor(&folder.best(), None, &config.device)?;
-    let label = label.to_owned();
-    let record = record_evaluation(&predictor, tested, label, &folder.best(), &config.run)?;
-    record.scores.write_json(&config.run.join("evaluation.json"))?;
-    read_run(&config.run)
+    Ok(folder.best())
 }
 
-fn write_outputs(recipe: &Recipe, methods: &[Method], out: &Path) -> Result<String> {
+/// Renames a run folder to the first free `NAME.before-N`.
+fn set_aside(run: &Path) -> Result<()> {
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    let mut number = 1;
+    loop {
+        let place = run.with_file_name(format!("{name}.before-{number}"));
+        if !place.exists() {
+            return fs::rename(run, &place).map_err(ExperimentError::io("rename", run));
+        }
+        number += 1;
+    }
+}
+
+/// Evaluates weights on a set unless these weights were by this code on these pairs.
+fn judge(training: &Training, label: &str, weights: &Path, tested: &Tested) -> Result<Run> {
+    let folder = tested.out.join("runs").join(&training.folder);
+    let marker = folder.join("evaluated.json");
+    let now = Evaluated {
+        code: CODE_VERSION.into(),
+        weights: hash_of_file(weights)?,
+        data: tested.hash.clone(),
+    };
+    if has_record(&folder) && read_json::<Evaluated>(&marker)?.is_some_and(|old| old == now) {
+        let mut run = read_run(&folder)?;
+        if run.label != label {
+            run.label = label.to_owned();
+        }
+        return Ok(run);
+    }
+    let predictor = load_predictor(weights, None, &training.config.device)?;
+    let record = record_evaluation(&predictor, &tested.pairs, label.to_owned(), weights, &folder)?;
+    record.scores.write_json(&folder.join("evaluation.json"))?;
+    write_json(&marker, &now)?;
+    read_run(&folder)
+}
+
+fn write_outputs(
+    recipe: &Recipe,
+    scale: Option<Scale>,
+    methods: &[Method],
+    out: &Path,
+) -> Result<String> {
     // The recipe was checked to name one of its runs.
     let Some(shown) = recipe.run.iter().position(|run| run.name == recipe.shown) else {
         return Err(ExperimentError::Recipe {
@@ -121,12 +279,34 @@ fn write_outputs(recipe: &Recipe, methods: &[Method], out: &Path) -> Result<Stri
             reason: format!("shown = \"{}\" is not the name of a run", recipe.shown),
         });
     };
-    let outputs = Outputs {
-        title: recipe.title.clone(),
-        notes: vec![recipe.description.clone()],
-        methods,
-        shown,
-        metric: "psnr".into(),
+    let mut notes = vec![recipe.description.clone()];
+    notes.extend(scale.map(|scale| scale_note(scale, methods)));
+    let title = match scale {
+        Some(scale) => format!("{}, scale {scale}", recipe.title),
+        None => recipe.title.clone(),
     };
+    let outputs = Outputs { title, notes, methods, shown, metric: "psnr".into() };
     outputs.write(out)
+}
+
+/// What a reader must know about numbers of this scale.
+fn scale_note(scale: Scale, methods: &[Method]) -> String {
+    let records = methods.iter().flat_map(|method| &method.runs).filter_map(|run| {
+        let last = run.training.as_ref()?.epochs.last()?;
+        Some((last.epoch, last.step))
+    });
+    let length = records.max().map_or(String::new(), |(epochs, steps)| {
+        format!(" ({epochs} epochs, {steps} steps a run)")
+    });
+    match scale {
+        Scale::Sample => format!(
+            "Scale sample{length}: a narrow network on the embedded set shows that everything runs; \
+             these are no measurements of the method."
+        ),
+        Scale::Mini => format!(
+            "Scale mini{length}: trained for minutes and far from converged, so neither the numbers \
+             nor their order say what full training gives; they cannot be compared with published ones."
+        ),
+        Scale::Paper => format!("Scale paper{length}."),
+    }
 }

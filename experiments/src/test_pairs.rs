@@ -9,7 +9,7 @@ use deeplpf_data::{
 };
 use deeplpf_train::{PairSource, open_pairs};
 
-use crate::{ExperimentError, Result};
+use crate::{ExperimentError, Result, recipe::TestSpec, scale::Places};
 
 /// Pairs and the words that name them in a caption.
 pub(crate) struct TestPairs {
@@ -56,6 +56,22 @@ pub(crate) fn test_pairs(
         split,
         folder: Some(location.root),
     })
+}
+
+/// The pairs a recipe names, with the protocol it gives them.
+pub(crate) fn named_test_pairs(spec: &TestSpec, places: &Places) -> Result<TestPairs> {
+    let data = places.resolve(&spec.data);
+    if let Ok(protocol) = spec.protocol.parse::<SidProtocol>() {
+        return sid_pairs(&data, protocol);
+    }
+    let list = places.resolve(&spec.list);
+    let list = (!list.is_empty()).then(|| Path::new(&list));
+    let target = (!spec.target.is_empty()).then_some(spec.target.as_str());
+    let mut tested = test_pairs(&data, target, list)?;
+    if !spec.protocol.is_empty() {
+        tested.protocol.clone_from(&spec.protocol);
+    }
+    Ok(tested)
 }
 
 /// The test list of See-in-the-Dark.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deeplpf_experiments::{recipes, reproduce};
+use deeplpf_experiments::{ExperimentError, ReproduceRequest, Scale, plan, recipes, reproduce};
 
-use crate::console;
+use crate::{console, training_progress::TrainingProgress};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -15,9 +15,28 @@ pub struct Args {
     #[arg(required_unless_present = "list")]
     recipe: Option<String>,
 
-    /// The folder of the results; by default the one the recipe names.
+    /// How large: `sample` (minutes, embedded data, shows that it runs), `mini` (some hundred
+    /// pairs), `paper` (the data and the length of published numbers).
+    #[arg(long, value_name = "SCALE")]
+    scale: Option<Scale>,
+
+    /// The folder that holds the data sets of `mini` and `paper`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data_root: PathBuf,
+
+    /// The folder of the results; by default `runs/RECIPE-SCALE`.
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Print what would be done and stop: runs, what the paper reports of them, data, disk, and time,
+    /// measured by a few steps on this machine.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Train again the runs whose configuration, code or data changed since; the old ones are kept
+    /// as `NAME.before-1`. Without it they are an error.
+    #[arg(long)]
+    redo: bool,
 
     /// List the built-in recipes and stop.
     #[arg(long)]
@@ -28,6 +47,9 @@ const EXAMPLES: &str = "\
 Examples:
   deeplpf reproduce --list
   deeplpf reproduce sample
+  deeplpf reproduce ablation --scale sample
+  deeplpf reproduce ablation --scale paper --dry-run
+  deeplpf reproduce ablation --scale mini --data-root data
   deeplpf reproduce my-recipe.toml -o results
 
 What is finished is skipped: a recipe that was interrupted goes on when it is called again.";
@@ -37,13 +59,34 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(recipe) = args.recipe.as_deref().filter(|_| !args.list) else {
         let lines: String = recipes()?
             .into_iter()
-            .map(|(name, description)| format!("{name:<16} {description}\n"))
+            .map(|recipe| {
+                format!("{:<16} {:<18} {}\n", recipe.name, recipe.scales, recipe.description)
+            })
             .collect();
         console::print(&lines)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let summary =
-        reproduce(recipe, args.out.as_deref(), &mut |sentence| console::progress(sentence))?;
+    let request = ReproduceRequest {
+        recipe: recipe.into(),
+        scale: args.scale,
+        out: args.out.clone(),
+        data_root: args.data_root.clone(),
+        redo: args.redo,
+    };
+    if args.dry_run {
+        console::print(&format!("{}\n", plan(&request)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut progress = TrainingProgress::new(console::progress)?;
+    let summary = match reproduce(&request, &mut progress) {
+        Err(error @ ExperimentError::Interrupted { .. }) => {
+            drop(progress);
+            console::print(&format!("{error}\n"))?;
+            return Ok(ExitCode::from(console::INTERRUPTED));
+        }
+        result => result?,
+    };
+    drop(progress);
     console::print(&format!("{summary}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

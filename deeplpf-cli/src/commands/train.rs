@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use deeplpf_core::{Compute, Precision};
-use deeplpf_train::{RunFolder, TrainConfig, config, train};
+use deeplpf_train::{RunFolder, TrainConfig, config, train_watched};
 
-use crate::console;
+use crate::{console, training_progress::TrainingProgress};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -69,11 +69,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(note) = &selection.note {
         console::note(note);
     }
-    let summary = train(&config, args.resume)?;
-    for note in &summary.notes {
-        console::note(note);
-    }
+    let mut progress = TrainingProgress::new(console::note)?;
+    let summary = train_watched(&config, args.resume, &mut progress)?;
+    drop(progress);
     let folder = RunFolder::new(&config.run);
+    if summary.interrupted {
+        console::print(&format!(
+            "stopped after {} epochs, {} steps; go on with --resume: {}\n",
+            summary.epochs,
+            summary.steps,
+            folder.state().display()
+        ))?;
+        return Ok(ExitCode::from(console::INTERRUPTED));
+    }
     let best = summary.best.map_or(String::new(), |(psnr, epoch)| {
         format!(", best validation PSNR {psnr:.2} dB in epoch {epoch}")
     });

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use deeplpf_core::checkpoint::{Format, write_half_safetensors, write_safetensors};
 use deeplpf_core::{Checkpoint, DType, Device, Model, ModelConfig};
 use deeplpf_data::atomic_file;
+use deeplpf_train::{Health, RunFolder};
 use serde::Serialize;
 
 use crate::console;
@@ -69,7 +70,8 @@ fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let checkpoint = Checkpoint::read(file)?;
     // A file that fits no model is shown too: seeing why is what one inspects it for.
     let model = checkpoint.model(None, DType::F32, &Device::Cpu);
-    let inspection = Inspection::new(&checkpoint, model.as_ref().ok())?;
+    let health = health_beside(file)?;
+    let inspection = Inspection::new(&checkpoint, model.as_ref().ok(), health)?;
     if json {
         console::print(&(serde_json::to_string_pretty(&inspection)? + "\n"))?;
     } else {
@@ -77,6 +79,22 @@ fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     }
     model?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The health of the run whose `checkpoints/` the file lies in, if it lies in one.
+fn health_beside(file: &Path) -> anyhow::Result<Option<Health>> {
+    let Some(folder) = file.parent().filter(|folder| folder.ends_with("checkpoints")) else {
+        return Ok(None);
+    };
+    let path = RunFolder::new(folder.parent().unwrap_or(Path::new(""))).health();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .with_context(|| format!("{} is damaged; delete it to do without", path.display()))
 }
 
 fn convert(
@@ -131,6 +149,12 @@ struct Inspection {
     /// Parameters the model stores but no output depends on.
     #[serde(skip_serializing_if = "Option::is_none")]
     unused_parameters: Option<usize>,
+    /// Of the run folder the file lies in: what was stuck at its last validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+    /// What is wrong of it, and what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    complaints: Vec<String>,
     tensors: Vec<TensorSummary>,
 }
 
@@ -145,7 +169,11 @@ struct TensorSummary {
 }
 
 impl Inspection {
-    fn new(checkpoint: &Checkpoint, model: Option<&Model>) -> anyhow::Result<Self> {
+    fn new(
+        checkpoint: &Checkpoint,
+        model: Option<&Model>,
+        health: Option<Health>,
+    ) -> anyhow::Result<Self> {
         let unused = |model: &Model| {
             let parameters = model.parameters();
             let size = |name| parameters.get(name).map_or(0, |variable| variable.elem_count());
@@ -162,6 +190,8 @@ impl Inspection {
             filters: model.map(Model::describe_filters),
             parameters: model.map(|model| model.parameters().count()),
             unused_parameters: model.map(unused),
+            complaints: health.as_ref().map(Health::complaints).unwrap_or_default(),
+            health,
             tensors: summaries(checkpoint).context("the tensors cannot be summed up")?,
         })
     }
@@ -182,6 +212,9 @@ impl Inspection {
         let config = serde_json::to_value(&self.config)?;
         for (key, value) in config.as_object().into_iter().flatten() {
             text += &format!("  {key} = {value}\n");
+        }
+        if let Some(health) = &self.health {
+            text += &format!("\nhealth at the run's last validation, {health}");
         }
         let longest = self.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
         text += &format!(

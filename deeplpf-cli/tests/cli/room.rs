@@ -153,6 +153,15 @@ impl Run {
         self.one_error(parts);
     }
 
+    /// The run failed; what it said before its one error is progress.
+    #[track_caller]
+    pub fn one_error_at_end(&self, parts: &[&str]) {
+        assert_eq!((self.code, self.stdout.as_str()), (1, ""), "{self:?}");
+        let errors = self.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 1, "{self:?}");
+        self.error(parts);
+    }
+
     /// Stderr is one line, `error: ` and a sentence with all these parts.
     #[track_caller]
     pub fn one_error(&self, parts: &[&str]) {

@@ -49,11 +49,11 @@ fn a_mixed_set_follows_its_plan_and_a_wrong_plan_is_named() {
     assert_eq!((run.code, run.stdout.as_str()), (0, said), "{run:?}");
     let run = room.run("data mix plan.toml -o mixed");
     assert!(run.code == 1 && run.stderr.contains("mixed is not empty"), "{run:?}");
-    room.write("plan.toml", &format!("short_egde = 20\n{source}"));
+    room.write("plan.toml", format!("short_egde = 20\n{source}"));
     let run = room.run("data mix plan.toml -o other");
     let wanted = "plan.toml:1: unknown key `short_egde`; did you mean `short_edge`?";
     assert!(run.code == 1 && run.stderr.contains(wanted), "{run:?}");
-    room.write("plan.toml", &source.replace("unchanged", "unchangd"));
+    room.write("plan.toml", source.replace("unchanged", "unchangd"));
     let run = room.run("data mix plan.toml -o other");
     assert!(run.code == 1 && run.stderr.contains("unchangd"), "{run:?}");
 }

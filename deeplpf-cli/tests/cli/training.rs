@@ -22,10 +22,26 @@ fn train(room: &Room, options: &str) -> Run {
     room.run(&format!("train --config train.toml {options}"))
 }
 
+/// Trains without notes: stderr has the table of epochs alone, with the numbers of these.
+fn trains(room: &Room, options: &str, epochs: &[u64]) -> Run {
+    let run = train(room, options);
+    assert_eq!(run.code, 0, "{run:?}");
+    let mut lines = run.stderr.lines();
+    if !epochs.is_empty() {
+        let head = lines.next().unwrap_or_default();
+        assert!(head.contains("epoch") && head.contains("PSNR (dB)"), "{run:?}");
+    }
+    let rows: Vec<u64> = lines
+        .map(|line| line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0))
+        .collect();
+    assert_eq!(rows, epochs, "{run:?}");
+    run
+}
+
 #[test]
 fn a_run_ends_with_the_paths_of_its_checkpoints() {
     let room = room();
-    let run = train(&room, "").succeeds();
+    let run = trains(&room, "", &[1, 2]);
     assert!(run.stdout.starts_with("2 epochs, 4 steps, loss 0."), "{run:?}");
     assert!(run.stdout.contains("best validation PSNR"), "{run:?}");
     for name in ["run/checkpoints/best.safetensors", "run/checkpoints/last.safetensors"] {
@@ -42,14 +58,43 @@ fn a_run_ends_with_the_paths_of_its_checkpoints() {
     train(&room, "--resume --set seed=9").fails(&["seed was 1, now 9"]);
 }
 
+/// What the last validation found is shown with the weights it is about.
+#[test]
+fn weights_of_a_run_are_inspected_with_its_health() {
+    let room = room();
+    trains(&room, "", &[1, 2]);
+    let file = "run/checkpoints/best.safetensors";
+    let text = room.run(&format!("weights inspect {file}")).succeeds().stdout;
+    let health = "health at the run's last validation, after 4 steps, over 1 photographs";
+    assert!(text.contains(health) && text.contains("graduated 1: scale "), "{text}");
+    let json = room.run(&format!("weights inspect {file} --json")).succeeds().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["health"]["filters"]["elliptical"].as_array().unwrap().len(), 3);
+
+    // A set of photographs in which the first filter is dead and the others are never inverted.
+    let mut told = room.json("run/health.json");
+    told["filters"]["photographs"] = 20.into();
+    told["filters"]["graduated"][0]["least"] = vec![0.0, 0.0, 0.0].into();
+    told["filters"]["graduated"][0]["most"] = vec![0.0, 0.0, 0.001].into();
+    for number in 0..3 {
+        told["filters"]["graduated"][number]["inverted"] = 0.into();
+    }
+    room.write("run/health.json", told.to_string());
+    let text = room.run(&format!("weights inspect {file}")).succeeds().stdout;
+    assert!(text.contains("! graduated 1: dead") && text.contains("learning_rate"), "{text}");
+    assert!(text.contains("! graduated 1, 2, 3: the inversion never flips"), "{text}");
+    room.write("run/health.json", "{");
+    room.run(&format!("weights inspect {file}")).fails(&["run/health.json is damaged"]);
+}
+
 /// Three epochs at once and two plus one are the same run, to the bit.
 #[test]
 fn resuming_continues_to_the_bit() {
     let room = room();
-    train(&room, "").succeeds();
-    let longer = train(&room, "--resume --set epochs=3").succeeds();
+    trains(&room, "", &[1, 2]);
+    let longer = trains(&room, "--resume --set epochs=3", &[3]);
     assert!(longer.stdout.starts_with("3 epochs, 6 steps"), "{longer:?}");
-    train(&room, "--set run=whole --set epochs=3").succeeds();
+    trains(&room, "--set run=whole --set epochs=3", &[1, 2, 3]);
     let [resumed, whole] =
         ["run", "whole"].map(|run| format!("{run}/checkpoints/last.safetensors"));
     assert!(room.read(&resumed) == room.read(&whole));
@@ -59,11 +104,13 @@ fn resuming_continues_to_the_bit() {
 #[test]
 fn notes_of_a_run_are_told() {
     let room = room();
-    train(&room, "").succeeds();
+    trains(&room, "", &[1, 2]);
     room.write("run/state/state.safetensors", "damaged");
     let run = train(&room, "--resume --set epochs=3");
     assert!(run.code == 0 && run.stdout.starts_with("3 epochs, 6 steps"), "{run:?}");
-    assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+    // The note, the head and the rows of the epochs since the state before.
+    let notes = run.stderr.lines().filter(|line| line.starts_with("note: ")).count();
+    assert_eq!(notes, 1, "{run:?}");
     assert!(run.stderr.starts_with("note: ") && run.stderr.contains("went on from"), "{run:?}");
 }
 

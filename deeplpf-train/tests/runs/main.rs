@@ -1,11 +1,14 @@
 //! Whole runs on the embedded sample set with a tiny model.
 
+mod interruption;
+mod steps;
+
 use std::{fs, path::Path};
 
 use deeplpf_core::{Checkpoint, Initialisation, Input, ModelConfig};
 use deeplpf_train::{
     AdamConfig, DataConfig, GuardConfig, OnFailure, RunFolder, ScheduleConfig, ScheduleKind,
-    TrainConfig, TrainError, TrainingData, train,
+    TrainConfig, TrainError, TrainingData, Watch, train, train_watched,
 };
 
 /// Ten crops of 48 pixels an epoch on a very narrow model: a fraction of a second.
@@ -27,6 +30,19 @@ fn config(run: &Path) -> TrainConfig {
         adam: AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() },
         ..TrainConfig::default()
     }
+}
+
+/// Trains and returns the sentences for the user.
+fn notes_of(config: &TrainConfig, resume: bool) -> Vec<String> {
+    struct Notes(Vec<String>);
+    impl Watch for Notes {
+        fn note(&mut self, sentence: &str) {
+            self.0.push(sentence.into());
+        }
+    }
+    let mut notes = Notes(Vec::new());
+    train_watched(config, resume, &mut notes).unwrap();
+    notes.0
 }
 
 fn weights(folder: &RunFolder) -> Vec<u8> {
@@ -103,9 +119,9 @@ fn a_damaged_newest_state_falls_back_and_says_so() {
     let finished = weights(&folder);
     let state = fs::read(folder.state()).unwrap();
     fs::write(folder.state(), &state[..state.len() / 2]).unwrap();
-    let summary = train(&config, true).unwrap();
+    let notes = notes_of(&config, true);
     assert_eq!(weights(&folder), finished);
-    assert!(summary.notes[0].contains("previous.safetensors instead"), "{:?}", summary.notes);
+    assert!(notes[0].contains("previous.safetensors instead"), "{notes:?}");
 }
 
 #[test]
@@ -118,10 +134,14 @@ fn a_run_is_neither_shortened_nor_shared() {
     assert!(error.contains("has 2 epochs and cannot be shortened to 1"), "{error}");
     assert_eq!(TrainConfig::read(&RunFolder::new(&config.run).config(), &[]).unwrap(), config);
 
-    let lock = fs::File::create(config.run.join("lock")).unwrap();
+    let path = config.run.join("lock");
+    assert!(fs::read_to_string(&path).unwrap().starts_with("process "));
+    fs::write(&path, "process 7 on mars\n").unwrap();
+    let lock = fs::File::open(&path).unwrap();
     lock.lock().unwrap();
     let longer = TrainConfig { epochs: 3, ..config };
-    assert!(matches!(train(&longer, true), Err(TrainError::Locked { .. })));
+    let error = train(&longer, true).unwrap_err().to_string();
+    assert!(error.contains("another process (process 7 on mars)"), "{error}");
     drop(lock);
     train(&longer, true).unwrap();
 }
@@ -363,19 +383,19 @@ fn cache_and_threads_change_nothing_and_may_change_on_resume() {
         [("prefetched", "", 3), ("cached", "auto", 0), ("both", caches.as_str(), 2)]
     {
         let config = with(name, cache, threads, 4);
-        let summary = train(&config, false).unwrap();
+        let notes = notes_of(&config, false);
         let folder = RunFolder::new(config.run);
         assert_eq!(weights(&folder), weights(&expected), "{name}");
         assert_eq!(records(&folder), records(&expected), "{name}");
-        assert_eq!(summary.notes.iter().any(|note| note.contains("12 pairs")), !cache.is_empty());
+        assert_eq!(notes.iter().any(|note| note.contains("12 pairs")), !cache.is_empty());
     }
     assert!(pairs.join(".deeplpf-cache").is_dir());
     assert!(!pairs.join("input/.deeplpf-cache").exists());
 
     // Begun with one, gone on with another, and without.
     train(&with("resumed", &caches, 2, 1), false).unwrap();
-    let summary = train(&with("resumed", "auto", 0, 2), true).unwrap();
-    assert!(summary.notes.is_empty(), "found, not made: {:?}", summary.notes);
+    let notes = notes_of(&with("resumed", "auto", 0, 2), true);
+    assert!(notes.is_empty(), "found, not made: {notes:?}");
     train(&with("resumed", "", 1, 4), true).unwrap();
     let resumed = RunFolder::new(scratch.path().join("resumed"));
     assert_eq!(weights(&resumed), weights(&expected));
