@@ -115,7 +115,7 @@ pub enum TrainError {
     /// A disk without room for the next state or checkpoint.
     #[error(
         "{path} needs {} MB for the next state and its disk has {} MB free; free some space and go on \
-         with --resume: the last saved state is whole",
+         with --resume: what was saved before is whole",
         .needed / 1_000_000, .available / 1_000_000
     )]
     DiskFull {
