@@ -34,6 +34,7 @@ mod parameters;
 mod precision;
 pub mod random;
 mod simd;
+pub mod training;
 
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;
@@ -46,6 +47,7 @@ pub use loss::{LossConfig, LossValue, loss};
 pub use model::{MIN_SIDE, Mode, Model, Prediction};
 pub use parameters::Parameters;
 pub use precision::Precision;
+pub use training::{StepLoss, StepSettings, TrainingStep};
 
 /// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, CoreError>;

@@ -7,9 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{
-    CpuStorage, InplaceOp2, InplaceOp3, Layout, Storage, Tensor, backprop::GradStore, bail,
-};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Storage, Tensor, bail};
 use deeplpf_core::{Parameters, ops::Element};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -99,7 +97,7 @@ impl Adam {
         &self.moments
     }
 
-    /// One step on all parameters that have a gradient, with `share` of the learning rate (see
+    /// One step on all parameters that have a gradient, by name, with `share` of the learning rate (see
     /// [`crate::ScheduleConfig::share`]). Parameters of a group whose rate is 0 are left alone.
     ///
     /// # Errors
@@ -107,10 +105,10 @@ impl Adam {
     pub fn step(
         &mut self,
         parameters: &Parameters,
-        gradients: &GradStore,
+        gradients: &BTreeMap<String, Tensor>,
         share: f64,
     ) -> Result<()> {
-        let scale = self.clipping(parameters, gradients)?;
+        let scale = self.clipping(gradients)?;
         self.steps += 1;
         let AdamConfig { learning_rate, beta1, beta2, epsilon, .. } = self.config;
         let power = self.steps.min(i32::MAX as u64) as i32;
@@ -121,7 +119,7 @@ impl Adam {
         };
         for (name, parameter) in parameters.iter() {
             let rate = self.config.rate(name);
-            let Some(gradient) = gradients.get(parameter).filter(|_| rate > 0.0) else { continue };
+            let Some(gradient) = gradients.get(name).filter(|_| rate > 0.0) else { continue };
             let gradient = gradient.contiguous()?;
             if !self.moments.contains_key(name) {
                 // Two separate allocations: both are written in place.
@@ -137,16 +135,14 @@ impl Adam {
     }
 
     /// What the gradient is multiplied with so that its norm is at most `clip_norm`.
-    fn clipping(&self, parameters: &Parameters, gradients: &GradStore) -> Result<f64> {
+    fn clipping(&self, gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
         let most = self.config.clip_norm;
         if most == 0.0 {
             return Ok(1.0);
         }
         let mut sum = 0.0;
-        for (name, parameter) in parameters.iter() {
-            if self.config.rate(name) > 0.0
-                && let Some(gradient) = gradients.get(parameter)
-            {
+        for (name, gradient) in gradients {
+            if self.config.rate(name) > 0.0 {
                 sum += sum_of_squares(gradient)?;
             }
         }
@@ -319,7 +315,9 @@ mod tests {
         let ones = Tensor::ones(before.len(), DType::F64, &Device::Cpu).unwrap();
         let loss = (bias.as_tensor() * (ones * -2.0).unwrap()).unwrap().sum_all().unwrap();
         let mut adam = Adam::new(AdamConfig::default());
-        adam.step(model.parameters(), &loss.backward().unwrap(), 1.0).unwrap();
+        let gradient = loss.backward().unwrap().get(bias).unwrap().clone();
+        let gradients = BTreeMap::from([("backbonenet.final_conv.bias".to_string(), gradient)]);
+        adam.step(model.parameters(), &gradients, 1.0).unwrap();
         let after = bias.to_vec1::<f64>().unwrap();
         for (before, after) in before.iter().zip(&after) {
             assert!((after - before - 1e-4).abs() < 1e-11, "{before} {after}");

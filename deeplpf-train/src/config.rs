@@ -25,6 +25,9 @@ pub struct TrainConfig {
     /// Numbers of the convolutions on a GPU: `fp32`, `tf32` or `bf16`. Weights, moments, filters and
     /// loss are in single precision whatever it is; the CPU computes in `fp32`.
     pub precision: Precision,
+    /// What computes loss and gradients on a CPU: `direct`, or `graph`, candle's, which is several
+    /// times slower and agrees up to rounding. Without effect on a GPU.
+    pub engine: StepEngine,
     /// How the weights start.
     pub initialisation: Initialisation,
     /// Weights to start from instead (a checkpoint of the same model); empty for none.
@@ -62,6 +65,17 @@ pub struct GuardConfig {
     pub max_loss: f64,
 }
 
+/// What computes loss and gradients on a CPU. Both give the same numbers up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepEngine {
+    /// [`deeplpf_core::TrainingStep`]: one straight program on memory that is used again.
+    #[default]
+    Direct,
+    /// candle's graph: several times slower, and the reference.
+    Graph,
+}
+
 /// See [`GuardConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +95,7 @@ impl Default for TrainConfig {
             epochs: 100,
             device: "auto".into(),
             precision: Precision::Fp32,
+            engine: StepEngine::Direct,
             initialisation: Initialisation::Release,
             weights: PathBuf::new(),
             validate_every: 1,

@@ -44,7 +44,7 @@ mod watch;
 pub use adam::{Adam, AdamConfig};
 pub use average::Average;
 pub use batch::{Batch, PairSource};
-pub use config::{DataConfig, GuardConfig, OnFailure, TrainConfig};
+pub use config::{DataConfig, GuardConfig, OnFailure, StepEngine, TrainConfig};
 pub use error::TrainError;
 pub use health::{FilterHealth, Health, InstanceHealth};
 pub use run::{RunSummary, TrainingData, train, train_watched};

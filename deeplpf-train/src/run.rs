@@ -205,6 +205,7 @@ fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
         steps,
         average,
         max_loss,
+        engine: config.engine,
         ..Trainer::new(model, config.adam, config.loss, config.seed)
     })
 }

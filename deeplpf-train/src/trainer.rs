@@ -1,10 +1,15 @@
 //! One optimiser step at a time.
 
-use candle_core::{DType, backprop::GradStore};
-use deeplpf_core::{CoreError, LossConfig, Mode, Model, loss};
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+use deeplpf_core::{
+    CoreError, LossConfig, Mode, Model, StepLoss, StepSettings, TrainingStep, loss,
+};
 
 use crate::{
-    Adam, AdamConfig, Average, Batch, Result, ScheduleConfig, TrainError, adam::first_not_finite,
+    Adam, AdamConfig, Average, Batch, Result, ScheduleConfig, StepEngine, TrainError,
+    adam::first_not_finite,
 };
 
 /// Weight of the mean gate in the loss of a model with gates: the documented penalty that keeps
@@ -30,6 +35,10 @@ pub struct Trainer {
     pub average: Option<Average>,
     /// A loss above this is an error before any parameter is changed; infinite: no limit.
     pub max_loss: f64,
+    /// What computes loss and gradients.
+    pub engine: StepEngine,
+    /// The memory of [`StepEngine::Direct`], made by the first step.
+    pub direct: Option<TrainingStep>,
 }
 
 /// What one step did.
@@ -55,6 +64,8 @@ impl Trainer {
             steps: 0,
             average: None,
             max_loss: f64::INFINITY,
+            engine: StepEngine::default(),
+            direct: None,
         }
     }
 
@@ -82,7 +93,7 @@ impl Trainer {
     pub fn step_over(&mut self, batches: &[Batch], epoch: u64) -> Result<StepReport> {
         let images = batches.iter().map(|batch| batch.ids.len()).sum::<usize>() as f64;
         let mut mean = StepReport { loss: 0.0, lab: 0.0, ms_ssim: 0.0 };
-        let mut sum: Option<GradStore> = None;
+        let mut sum: Option<BTreeMap<String, Tensor>> = None;
         for (number, batch) in batches.iter().enumerate() {
             let share = batch.ids.len() as f64 / images;
             // Every batch of a step draws its own dropout; a step of one batch draws as ever.
@@ -93,7 +104,7 @@ impl Trainer {
             mean.ms_ssim += share * report.ms_ssim;
             sum = Some(match sum {
                 None => gradients,
-                Some(sum) => self.add(sum, &gradients)?,
+                Some(sum) => add(sum, gradients)?,
             });
         }
         let Some(gradients) = sum else { return Ok(mean) };
@@ -105,26 +116,14 @@ impl Trainer {
         Ok(mean)
     }
 
-    fn add(&self, mut sum: GradStore, gradients: &GradStore) -> Result<GradStore> {
-        for (_, parameter) in self.model.parameters().iter() {
-            let Some(gradient) = gradients.get(parameter) else { continue };
-            let total = match sum.get(parameter) {
-                Some(sum) => (sum + gradient)?,
-                None => gradient.clone(),
-            };
-            sum.insert(parameter, total);
-        }
-        Ok(sum)
-    }
-
     /// The loss of a batch and the gradient of `share` times it.
     fn gradients(
-        &self,
+        &mut self,
         batch: &Batch,
         share: f64,
         draw: u64,
         epoch: u64,
-    ) -> Result<(StepReport, GradStore)> {
+    ) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
         let step = self.adam.steps();
         let not_finite = |what: String, value: f64| TrainError::NotFinite {
             step,
@@ -133,22 +132,17 @@ impl Trainer {
             what,
             value,
         };
-        let prediction = self
-            .model
-            .forward(&batch.input, Mode::Train { seed: self.seed, step: draw })
-            .map_err(|error| match error {
-                CoreError::NotFinite => {
-                    not_finite("network's prediction of the filters".into(), f64::NAN)
-                }
-                other => other.into(),
-            })?;
-        let output = prediction.output.clamp(0.0, 1.0)?;
-        let value = loss(&output, &batch.target, &self.loss, self.model.config().fixes)?;
-        let mut total = value.total;
-        if let Some(gate) = prediction.mean_gate(self.model.config())? {
-            total = (total + (gate * GATE_WEIGHT)?)?;
-        }
-        let loss = total.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let evaluated = match self.engine {
+            StepEngine::Direct => self.direct_loss(batch, draw, share),
+            StepEngine::Graph => self.graph_loss(batch, draw, share),
+        };
+        let value = evaluated.map_err(|error| match error {
+            TrainError::Core(CoreError::NotFinite) => {
+                not_finite("network's prediction of the filters".into(), f64::NAN)
+            }
+            other => other,
+        })?;
+        let Evaluated { loss: StepLoss { total: loss, lab, ms_ssim }, gradients } = value;
         if !loss.is_finite() {
             return Err(not_finite("loss".into(), loss));
         }
@@ -161,17 +155,86 @@ impl Trainer {
                 limit: self.max_loss,
             });
         }
-        if share != 1.0 {
-            total = (total * share)?;
-        }
-        let gradients = total.backward()?;
-        for (name, parameter) in self.model.parameters().iter() {
-            if let Some(gradient) = gradients.get(parameter)
-                && let Some(value) = first_not_finite(gradient)?
-            {
+        let gradients = gradients(self)?;
+        for (name, gradient) in &gradients {
+            if let Some(value) = first_not_finite(gradient)? {
                 return Err(not_finite(format!("gradient of {name}"), value));
             }
         }
-        Ok((StepReport { loss, lab: value.lab, ms_ssim: value.ms_ssim }, gradients))
+        Ok((StepReport { loss, lab, ms_ssim }, gradients))
     }
+
+    /// Loss and gradients by [`TrainingStep`].
+    fn direct_loss(&mut self, batch: &Batch, step: u64, share: f64) -> Result<Evaluated> {
+        let Self { model, direct, loss, seed, .. } = self;
+        let program = match direct.take() {
+            Some(program) if program.fits(model) => direct.insert(program),
+            _ => direct.insert(TrainingStep::new(model)?),
+        };
+        let settings = StepSettings { loss: *loss, gate: GATE_WEIGHT, seed: *seed, step };
+        let loss = program.run(model, &batch.input, &batch.target, &settings)?;
+        let gradients = move |trainer: &Self| {
+            let Some(program) = &trainer.direct else { return Ok(BTreeMap::new()) };
+            let mut gradients = program.gradients()?;
+            if share != 1.0 {
+                for gradient in gradients.values_mut() {
+                    *gradient = (&*gradient * share)?;
+                }
+            }
+            Ok(gradients)
+        };
+        Ok(Evaluated { loss, gradients: Box::new(gradients) })
+    }
+
+    /// Loss and gradients by candle's graph.
+    fn graph_loss(&self, batch: &Batch, step: u64, share: f64) -> Result<Evaluated> {
+        let mode = Mode::Train { seed: self.seed, step };
+        let prediction = self.model.forward(&batch.input, mode)?;
+        let output = prediction.output.clamp(0.0, 1.0)?;
+        let value = loss(&output, &batch.target, &self.loss, self.model.config().fixes)?;
+        let mut total = value.total;
+        if let Some(gate) = prediction.mean_gate(self.model.config())? {
+            total = (total + (gate * GATE_WEIGHT)?)?;
+        }
+        let loss = StepLoss {
+            total: total.to_dtype(DType::F64)?.to_scalar::<f64>()?,
+            lab: value.lab,
+            ms_ssim: value.ms_ssim,
+        };
+        let gradients = move |trainer: &Self| {
+            if share != 1.0 {
+                total = (total * share)?;
+            }
+            let gradients = total.backward()?;
+            let named = trainer.model.parameters().iter().filter_map(|(name, parameter)| {
+                Some((name.to_string(), gradients.get(parameter)?.clone()))
+            });
+            Ok(named.collect())
+        };
+        Ok(Evaluated { loss, gradients: Box::new(gradients) })
+    }
+}
+
+/// The sum of two sets of gradients by name.
+fn add(
+    mut sum: BTreeMap<String, Tensor>,
+    gradients: BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
+    for (name, gradient) in gradients {
+        let total = match sum.get(&name) {
+            Some(sum) => (sum + gradient)?,
+            None => gradient,
+        };
+        sum.insert(name, total);
+    }
+    Ok(sum)
+}
+
+/// Gradients by name, computed when the loss is found to be good.
+type Gradients = Box<dyn FnOnce(&Trainer) -> Result<BTreeMap<String, Tensor>>>;
+
+/// A loss, and the way to its gradients.
+struct Evaluated {
+    loss: StepLoss,
+    gradients: Gradients,
 }

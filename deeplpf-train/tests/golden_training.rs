@@ -1,10 +1,13 @@
 //! 24 steps of training against the authors' program.
 
-use std::{io::Write, path::PathBuf};
+use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
 use candle_core::{DType, Device, Tensor, safetensors::load};
-use deeplpf_core::{Checkpoint, Fixes, Initialisation, LossConfig, Mode, Model, ModelConfig, loss};
-use deeplpf_train::{AdamConfig, Batch, Trainer};
+use deeplpf_core::{
+    Checkpoint, Fixes, Initialisation, LossConfig, Mode, Model, ModelConfig, StepSettings,
+    TrainingStep, loss,
+};
+use deeplpf_train::{AdamConfig, Batch, StepEngine, Trainer};
 
 fn golden_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("DEEPLPF_GOLDEN").map(PathBuf::from);
@@ -31,7 +34,37 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
+/// Gradients by name of the first step without the clamp before the loss, or with it: the golden
+/// output lies inside.
+fn gradients(model: &Model, batch: &Batch, engine: StepEngine) -> BTreeMap<String, Tensor> {
+    match engine {
+        StepEngine::Graph => {
+            let prediction = model.forward(&batch.input, Mode::Train { seed: 0, step: 0 }).unwrap();
+            let (output, weights) = (&prediction.output, LossConfig::default());
+            let value = loss(output, &batch.target, &weights, Fixes::NONE).unwrap();
+            let gradients = value.total.backward().unwrap();
+            let named = model.parameters().iter().filter_map(|(name, parameter)| {
+                Some((name.to_string(), gradients.get(parameter)?.clone()))
+            });
+            named.collect()
+        }
+        StepEngine::Direct => {
+            let settings =
+                StepSettings { loss: LossConfig::default(), gate: 0.0, seed: 0, step: 0 };
+            let mut step = TrainingStep::new(model).unwrap();
+            step.run(model, &batch.input, &batch.target, &settings).unwrap();
+            step.gradients().unwrap()
+        }
+    }
+}
+
 fn compare(dtype: DType, bounds: &Bounds) {
+    for engine in [StepEngine::Graph, StepEngine::Direct] {
+        compare_engine(dtype, bounds, engine);
+    }
+}
+
+fn compare_engine(dtype: DType, bounds: &Bounds, engine: StepEngine) {
     let Some(folder) = golden_folder() else { return };
     let golden = load(folder.join("training_f64.safetensors"), &Device::Cpu).unwrap();
     let config = ModelConfig { dropout: 0.0, ..ModelConfig::default() };
@@ -45,15 +78,11 @@ fn compare(dtype: DType, bounds: &Bounds) {
         .collect();
 
     let mut failures = Vec::new();
-    let prediction = model.forward(&batches[0].input, Mode::Train { seed: 0, step: 0 }).unwrap();
-    let value =
-        loss(&prediction.output, &batches[0].target, &LossConfig::default(), Fixes::NONE).unwrap();
-    let gradients = value.total.backward().unwrap();
+    let gradients = gradients(&model, &batches[0], engine);
     let mut relative = Vec::new();
     for (key, expected) in &golden {
         let Some(name) = key.strip_prefix("step0.grad_sample.") else { continue };
-        let parameter = model.parameters().get(name).unwrap();
-        let ours = flat(gradients.get(parameter).unwrap());
+        let ours = flat(&gradients[name]);
         let expected = flat(expected);
         let stride = (ours.len() / 4096).max(1);
         let largest = expected.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
@@ -79,7 +108,7 @@ fn compare(dtype: DType, bounds: &Bounds) {
     relative.sort_by(f64::total_cmp);
     let median = relative[relative.len() / 2];
     println!(
-        "{dtype:?} gradients: median {median:.2e}, worst {:.2e}",
+        "{engine:?}, {dtype:?} gradients: median {median:.2e}, worst {:.2e}",
         relative[relative.len() - 1]
     );
     if median > bounds.gradient_median {
@@ -87,6 +116,7 @@ fn compare(dtype: DType, bounds: &Bounds) {
     }
 
     let mut trainer = Trainer::new(model, AdamConfig::default(), LossConfig::default(), 0);
+    trainer.engine = engine;
     let expected = flat(&golden["losses"]);
     let mut worst = 0.0f64;
     for (step, expected) in expected.iter().enumerate() {
@@ -97,7 +127,7 @@ fn compare(dtype: DType, bounds: &Bounds) {
             failures.push(format!("loss of step {step}: {} for {expected}", report.loss));
         }
     }
-    println!("{dtype:?} losses: worst {worst:.2e} relative");
+    println!("{engine:?}, {dtype:?} losses: worst {worst:.2e} relative");
 
     // Pixels on an ellipse's edge may flip: all but one in a thousand must agree.
     let output = trainer.model.forward(&batches[0].input, Mode::Evaluate).unwrap().output;
@@ -108,7 +138,7 @@ fn compare(dtype: DType, bounds: &Bounds) {
         .collect();
     errors.sort_by(f64::total_cmp);
     let quantile = errors[errors.len() * 999 / 1000];
-    println!("{dtype:?} final output: 99.9% within {quantile:.2e}");
+    println!("{engine:?}, {dtype:?} final output: 99.9% within {quantile:.2e}");
     let bound = if dtype == DType::F64 { 1e-8 } else { 5e-3 };
     if quantile.is_nan() || quantile > bound {
         failures.push(format!("final output: {quantile:.2e}"));
@@ -153,13 +183,16 @@ fn golden_training_subset() {
         .iter()
         .map(|pair| Batch::stack(std::slice::from_ref(pair), DType::F64, &Device::Cpu).unwrap())
         .collect();
-    let model =
-        Model::new(&config, Initialisation::Identity, 11, DType::F64, &Device::Cpu).unwrap();
     let adam = AdamConfig { learning_rate: 1e-3, ..AdamConfig::default() };
-    let mut trainer = Trainer::new(model, adam, LossConfig::default(), 0);
-    let losses: Vec<f64> =
-        (0..6).map(|step| trainer.step(&batches[step % 2], 0).unwrap().loss).collect();
-    for (found, expected) in losses.iter().zip(LOSSES) {
-        assert!((found / expected - 1.0).abs() < 1e-8, "{losses:?} for {LOSSES:?}");
+    for engine in [StepEngine::Graph, StepEngine::Direct] {
+        let model =
+            Model::new(&config, Initialisation::Identity, 11, DType::F64, &Device::Cpu).unwrap();
+        let mut trainer = Trainer::new(model, adam, LossConfig::default(), 0);
+        trainer.engine = engine;
+        let losses: Vec<f64> =
+            (0..6).map(|step| trainer.step(&batches[step % 2], 0).unwrap().loss).collect();
+        for (found, expected) in losses.iter().zip(LOSSES) {
+            assert!((found / expected - 1.0).abs() < 1e-8, "{engine:?}: {losses:?}");
+        }
     }
 }

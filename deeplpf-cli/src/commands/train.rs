@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use deeplpf_core::{Compute, Precision};
-use deeplpf_train::{RunFolder, TrainConfig, config, train_watched};
+use deeplpf_train::{RunFolder, StepEngine, TrainConfig, config, train_watched};
 
 use crate::{console, training_progress::TrainingProgress};
 
@@ -68,6 +68,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let selection = Compute::select(&config.device)?;
     if let Some(note) = &selection.note {
         console::note(note);
+    }
+    if matches!(selection.compute, Compute::Cpu) && config.engine == StepEngine::Graph {
+        console::note(
+            "engine = \"graph\": steps are computed by candle's graph, not by the faster `direct`",
+        );
     }
     let mut progress = TrainingProgress::new(console::note)?;
     let summary = train_watched(&config, args.resume, &mut progress)?;

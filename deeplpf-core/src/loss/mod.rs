@@ -78,39 +78,62 @@ fn evaluate<T: Element>(
     config: &LossConfig,
     last_scale: LastScale,
 ) -> Result<((f64, f64), Evaluated)> {
-    let (batch, _, height, width) = prediction.dims4()?;
-    let pixels = height * width;
+    let (_, _, height, width) = prediction.dims4()?;
     let mut gradient = vec![T::zero(); prediction.elem_count()];
-    let (mut lab_sum, mut ms_ssim_sum) = (0.0, 0.0);
+    let mut value = Parts::default();
     with_elements::<T, _>(prediction, |prediction| {
         with_elements::<T, _>(target, |target| {
-            for ((prediction, target), gradient) in prediction
-                .chunks_exact(3 * pixels)
-                .zip(target.chunks_exact(3 * pixels))
-                .zip(gradient.chunks_exact_mut(3 * pixels))
-            {
-                let ours = scaled_lab(prediction);
-                let theirs = scaled_lab(target);
-                let (similarity, similarity_gradient) =
-                    ms_ssim(&ours[..pixels], &theirs[..pixels], (height, width), last_scale);
-                lab_sum += lab::mean_absolute_difference(&ours, &theirs);
-                ms_ssim_sum += similarity;
-                let share = 1.0 / batch as f64;
-                lab::loss_gradient(
-                    prediction,
-                    (&ours, &theirs),
-                    &similarity_gradient,
-                    (T::of(config.lab * share), T::of(-config.ms_ssim * share)),
-                    gradient,
-                );
-            }
+            let images = (prediction, target, (height, width));
+            value = evaluate_into(images, config, last_scale, &mut gradient);
             Ok(())
         })
     })?;
-    let (lab, ms_ssim) = (lab_sum / batch as f64, ms_ssim_sum / batch as f64);
-    let value = config.lab * lab + config.ms_ssim * (1.0 - ms_ssim);
+    let Parts { total, lab, ms_ssim } = value;
     let gradient = Tensor::from_vec(gradient, prediction.shape(), prediction.device())?;
-    Ok(((lab, ms_ssim), Evaluated { value, gradient }))
+    Ok(((lab, ms_ssim), Evaluated { value: total, gradient }))
+}
+
+/// A loss in numbers; see [`LossValue`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parts {
+    pub total: f64,
+    pub lab: f64,
+    pub ms_ssim: f64,
+}
+
+/// The loss of (prediction, target, (height, width)), both (N, 3, height, width), and its gradient to
+/// the prediction.
+pub(crate) fn evaluate_into<T: Element>(
+    (prediction, target, size): (&[T], &[T], (usize, usize)),
+    config: &LossConfig,
+    last_scale: LastScale,
+    gradient: &mut [T],
+) -> Parts {
+    let pixels = size.0 * size.1;
+    let batch = prediction.len() / (3 * pixels);
+    let (mut lab_sum, mut ms_ssim_sum) = (0.0, 0.0);
+    for ((prediction, target), gradient) in prediction
+        .chunks_exact(3 * pixels)
+        .zip(target.chunks_exact(3 * pixels))
+        .zip(gradient.chunks_exact_mut(3 * pixels))
+    {
+        let ours = scaled_lab(prediction);
+        let theirs = scaled_lab(target);
+        let (similarity, similarity_gradient) =
+            ms_ssim(&ours[..pixels], &theirs[..pixels], size, last_scale);
+        lab_sum += lab::mean_absolute_difference(&ours, &theirs);
+        ms_ssim_sum += similarity;
+        let share = 1.0 / batch as f64;
+        lab::loss_gradient(
+            prediction,
+            (&ours, &theirs),
+            &similarity_gradient,
+            (T::of(config.lab * share), T::of(-config.ms_ssim * share)),
+            gradient,
+        );
+    }
+    let (lab, ms_ssim) = (lab_sum / batch as f64, ms_ssim_sum / batch as f64);
+    Parts { total: config.lab * lab + config.ms_ssim * (1.0 - ms_ssim), lab, ms_ssim }
 }
 
 /// A scalar whose gradient is known.

@@ -67,6 +67,12 @@ fn forward<T: Element>(
     let plane = plane_size(l1.shape(), l2.shape())?;
     let (image, parameters) = (elements::<T>(s1, l1)?, elements::<T>(s2, l2)?);
     let mut out = vec![T::zero(); image.len()];
+    apply_into(image, parameters, plane, &mut out);
+    produced(out, l1.shape())
+}
+
+/// [`colour_stage`] of images of `plane` pixels.
+pub(crate) fn apply_into<T: Element>(image: &[T], parameters: &[T], plane: usize, out: &mut [T]) {
     out.par_chunks_mut(plane).enumerate().for_each(|(index, out)| {
         let (batch, channel) = (index / 3, index % 3);
         let p = &parameters[batch * RAW_LEN..][..RAW_LEN];
@@ -79,7 +85,6 @@ fn forward<T: Element>(
             *value = own + mixed + p[9 + channel] + curve_value(curve, own);
         }
     });
-    produced(out, l1.shape())
 }
 
 /// Parameter gradients of one block of pixels; writes the image gradient of the block.
@@ -120,34 +125,12 @@ fn backward<T: Element>(
     let plane = plane_size(image.shape(), parameters.shape())?;
     let batch = image.dim(0)?;
     let mut grad_image = vec![T::zero(); batch * 3 * plane];
-    let mut grad_parameters = Vec::with_capacity(batch * RAW_LEN);
+    let mut grad_parameters = vec![T::zero(); batch * RAW_LEN];
     with_elements::<T, _>(image, |image| {
         with_elements::<T, _>(parameters, |parameters| {
             with_elements::<T, _>(grad_out, |grad_out| {
-                for (n, grad) in grad_image.chunks_exact_mut(3 * plane).enumerate() {
-                    let p = &parameters[n * RAW_LEN..][..RAW_LEN];
-                    let (red, rest) = grad.split_at_mut(plane);
-                    let (green, blue) = rest.split_at_mut(plane);
-                    let partial: Vec<[f64; RAW_LEN]> = red
-                        .par_chunks_mut(BLOCK)
-                        .zip(green.par_chunks_mut(BLOCK))
-                        .zip(blue.par_chunks_mut(BLOCK))
-                        .enumerate()
-                        .map(|(block, ((red, green), blue))| {
-                            let at = |all: &'_ [T], c: usize| -> std::ops::Range<usize> {
-                                let start = (n * 3 + c) * plane + block * BLOCK;
-                                debug_assert!(start + red.len() <= all.len());
-                                start..start + red.len()
-                            };
-                            let u = std::array::from_fn(|c| &image[at(image, c)]);
-                            let g = std::array::from_fn(|c| &grad_out[at(grad_out, c)]);
-                            block_gradients(p, u, g, [red, green, blue])
-                        })
-                        .collect();
-                    grad_parameters.extend(
-                        (0..RAW_LEN).map(|k| T::of(partial.iter().map(|sums| sums[k]).sum())),
-                    );
-                }
+                let gradients = (&mut grad_image[..], &mut grad_parameters[..]);
+                add_gradients((image, parameters), grad_out, plane, gradients);
                 Ok(())
             })
         })
@@ -156,6 +139,38 @@ fn backward<T: Element>(
         Tensor::from_vec(grad_image, image.shape(), image.device())?,
         Tensor::from_vec(grad_parameters, parameters.shape(), parameters.device())?,
     ])
+}
+
+/// Adds the gradient to the image to `grad_image`, and stores the one to the parameters.
+pub(crate) fn add_gradients<T: Element>(
+    (image, parameters): (&[T], &[T]),
+    grad_out: &[T],
+    plane: usize,
+    (grad_image, grad_parameters): (&mut [T], &mut [T]),
+) {
+    for (n, grad) in grad_image.chunks_exact_mut(3 * plane).enumerate() {
+        let p = &parameters[n * RAW_LEN..][..RAW_LEN];
+        let (red, rest) = grad.split_at_mut(plane);
+        let (green, blue) = rest.split_at_mut(plane);
+        let partial: Vec<[f64; RAW_LEN]> = red
+            .par_chunks_mut(BLOCK)
+            .zip(green.par_chunks_mut(BLOCK))
+            .zip(blue.par_chunks_mut(BLOCK))
+            .enumerate()
+            .map(|(block, ((red, green), blue))| {
+                let at = |c: usize| {
+                    let start = (n * 3 + c) * plane + block * BLOCK;
+                    start..start + red.len()
+                };
+                let u = std::array::from_fn(|c| &image[at(c)]);
+                let g = std::array::from_fn(|c| &grad_out[at(c)]);
+                block_gradients(p, u, g, [red, green, blue])
+            })
+            .collect();
+        for (k, to) in grad_parameters[n * RAW_LEN..][..RAW_LEN].iter_mut().enumerate() {
+            *to = T::of(partial.iter().map(|sums| sums[k]).sum());
+        }
+    }
 }
 
 impl CustomOp2 for ColourStage {

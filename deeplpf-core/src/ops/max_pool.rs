@@ -37,8 +37,14 @@ fn forward<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStor
     let (batch, channels, _, _) = layout.shape().dims4()?;
     let (planes, height, width) = sizes(layout.shape())?;
     let x = elements::<T>(storage, layout)?;
+    let mut out = vec![T::zero(); planes * (height / 2) * (width / 2)];
+    pool_into(x, (height, width), &mut out);
+    produced(out, (batch, channels, height / 2, width / 2))
+}
+
+/// [`max_pool2`] of planes of `height` x `width`, both at least 2.
+pub(crate) fn pool_into<T: Element>(x: &[T], (height, width): (usize, usize), out: &mut [T]) {
     let (pooled_h, pooled_w) = (height / 2, width / 2);
-    let mut out = vec![T::zero(); planes * pooled_h * pooled_w];
     out.par_chunks_mut(pooled_h * pooled_w).zip(x.par_chunks(height * width)).for_each(
         |(out, plane)| {
             for (y, line) in out.chunks_exact_mut(pooled_w).enumerate() {
@@ -48,28 +54,38 @@ fn forward<T: Element>(storage: &CpuStorage, layout: &Layout) -> Result<(CpuStor
             }
         },
     );
-    produced(out, (batch, channels, pooled_h, pooled_w))
 }
 
 fn backward<T: Element>(x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
     let (planes, height, width) = sizes(x.shape())?;
-    let (pooled_h, pooled_w) = (height / 2, width / 2);
     let mut grad = vec![T::zero(); planes * height * width];
     with_elements::<T, _>(x, |x| {
         with_elements::<T, _>(grad_out, |grad_out| {
-            grad.par_chunks_mut(height * width)
-                .zip(x.par_chunks(height * width))
-                .zip(grad_out.par_chunks(pooled_h * pooled_w))
-                .for_each(|((grad, plane), grad_out)| {
-                    for (index, &gradient) in grad_out.iter().enumerate() {
-                        let corner = 2 * (index / pooled_w) * width + 2 * (index % pooled_w);
-                        grad[first_maximum(plane, corner, width)] = gradient;
-                    }
-                });
+            pool_gradient(x, (height, width), grad_out, &mut grad);
             Ok(())
         })
     })?;
     Tensor::from_vec(grad, x.shape(), x.device())
+}
+
+/// Adds the gradient of [`pool_into`] to `grad`.
+pub(crate) fn pool_gradient<T: Element>(
+    x: &[T],
+    (height, width): (usize, usize),
+    grad_out: &[T],
+    grad: &mut [T],
+) {
+    let (pooled_h, pooled_w) = (height / 2, width / 2);
+    grad.par_chunks_mut(height * width)
+        .zip(x.par_chunks(height * width))
+        .zip(grad_out.par_chunks(pooled_h * pooled_w))
+        .for_each(|((grad, plane), grad_out)| {
+            for (y, grad_out) in grad_out.chunks_exact(pooled_w).enumerate() {
+                for (x, &gradient) in grad_out.iter().enumerate() {
+                    grad[first_maximum(plane, 2 * y * width + 2 * x, width)] += gradient;
+                }
+            }
+        });
 }
 
 impl CustomOp1 for MaxPool2 {

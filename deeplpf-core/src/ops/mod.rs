@@ -7,6 +7,7 @@ pub mod filter_stack;
 pub mod max_pool;
 pub mod patches;
 pub mod resize;
+pub(crate) mod resize_sum;
 mod scratch;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor, WithDType, bail};

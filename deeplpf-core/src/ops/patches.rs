@@ -64,13 +64,24 @@ fn forward<T: Element>(
     storage: &CpuStorage,
     layout: &Layout,
 ) -> Result<(CpuStorage, Shape)> {
-    let [batch, channels, height, width] = sizes(layout.shape())?;
+    let shape @ [batch, channels, _, _] = sizes(layout.shape())?;
     let x = elements::<T>(storage, layout)?;
-    let (rows, columns) = (shifted::<T>(height, op.height), shifted::<T>(width, op.width));
     let all = TAPS * channels + 1;
-    let plane = op.height * op.width;
-    let mut out = vec![T::zero(); batch * all * plane];
-    out.par_chunks_mut(plane).enumerate().for_each_init(
+    let mut out = vec![T::zero(); batch * all * op.height * op.width];
+    patches_into(x, shape, (op.height, op.width), &mut out);
+    produced(out, (batch, all, op.height, op.width))
+}
+
+/// [`resized_patches`] of x, (N, C, H, W) = `shape`, at `size` = (height, width), into `out`.
+pub(crate) fn patches_into<T: Element>(
+    x: &[T],
+    [_, channels, height, width]: [usize; 4],
+    size: (usize, usize),
+    out: &mut [T],
+) {
+    let (rows, columns) = (shifted::<T>(height, size.0), shifted::<T>(width, size.1));
+    let all = TAPS * channels + 1;
+    out.par_chunks_mut(size.0 * size.1).enumerate().for_each_init(
         || vec![T::zero(); width],
         |line, (index, out)| {
             let (image, channel) = (index / all, index % all);
@@ -80,7 +91,7 @@ fn forward<T: Element>(
             }
             let (source, tap) = (channel / TAPS, channel % TAPS);
             let source = &x[(image * channels + source) * height * width..][..height * width];
-            for (out, row) in out.chunks_exact_mut(op.width).zip(&rows[tap / 3]) {
+            for (out, row) in out.chunks_exact_mut(size.1).zip(&rows[tap / 3]) {
                 let (low, high) = (&source[row.low * width..], &source[row.high * width..]);
                 let (up, down) = (T::one() - row.weight, row.weight);
                 for (to, (&low, &high)) in line.iter_mut().zip(low.iter().zip(high)) {
@@ -93,48 +104,50 @@ fn forward<T: Element>(
             }
         },
     );
-    produced(out, (batch, all, op.height, op.width))
 }
 
 fn backward<T: Element>(op: &ResizedPatches, x: &Tensor, grad_out: &Tensor) -> Result<Tensor> {
-    let [batch, channels, height, width] = sizes(x.shape())?;
-    let (rows, columns) = (shifted::<T>(height, op.height), shifted::<T>(width, op.width));
-    let plane = op.height * op.width;
-    // One sum for each channel and row shift, added up below in a fixed order.
-    let partial: Vec<Vec<T>> = with_elements::<T, _>(grad_out, |grad_out| {
-        let jobs = (0..batch * channels * 3).into_par_iter();
-        Ok(jobs
-            .map(|job| {
-                let (image, channel, shift) = (job / (channels * 3), job / 3 % channels, job % 3);
-                let first = image * (TAPS * channels + 1) + TAPS * channel + 3 * shift;
-                let planes = &grad_out[first * plane..][..3 * plane];
-                let mut grad = vec![T::zero(); height * width];
-                let mut line = vec![T::zero(); width];
-                for (y, row) in rows[shift].iter().enumerate() {
-                    line.fill(T::zero());
-                    for (columns, plane) in columns.iter().zip(planes.chunks_exact(plane)) {
-                        let gradient = &plane[y * op.width..][..op.width];
-                        for (&gradient, column) in gradient.iter().zip(columns) {
-                            let right = column.weight * gradient;
-                            line[column.low] += gradient - right;
-                            line[column.high] += right;
-                        }
-                    }
-                    for (y, weight) in [(row.low, T::one() - row.weight), (row.high, row.weight)] {
-                        let to = &mut grad[y * width..][..width];
-                        to.iter_mut().zip(&line).for_each(|(to, &from)| *to += weight * from);
+    let shape @ [batch, channels, height, width] = sizes(x.shape())?;
+    let mut grad = vec![T::zero(); batch * channels * height * width];
+    with_elements::<T, _>(grad_out, |grad_out| {
+        patches_gradient(grad_out, shape, (op.height, op.width), &mut grad);
+        Ok(())
+    })?;
+    Tensor::from_vec(grad, x.shape(), x.device())
+}
+
+/// Adds the gradient of [`patches_into`] to x, (N, C, H, W) = `shape`, to `grad`.
+pub(crate) fn patches_gradient<T: Element>(
+    grad_out: &[T],
+    [_, channels, height, width]: [usize; 4],
+    size: (usize, usize),
+    grad: &mut [T],
+) {
+    let (rows, columns) = (shifted::<T>(height, size.0), shifted::<T>(width, size.1));
+    let plane = size.0 * size.1;
+    grad.par_chunks_mut(height * width).enumerate().for_each(|(index, grad)| {
+        let (image, channel) = (index / channels, index % channels);
+        let mut line = vec![T::zero(); width];
+        for (shift, rows) in rows.iter().enumerate() {
+            let first = image * (TAPS * channels + 1) + TAPS * channel + 3 * shift;
+            let planes = &grad_out[first * plane..][..3 * plane];
+            for (y, row) in rows.iter().enumerate() {
+                line.fill(T::zero());
+                for (columns, plane) in columns.iter().zip(planes.chunks_exact(plane)) {
+                    let gradient = &plane[y * size.1..][..size.1];
+                    for (&gradient, column) in gradient.iter().zip(columns) {
+                        let right = column.weight * gradient;
+                        line[column.low] += gradient - right;
+                        line[column.high] += right;
                     }
                 }
-                grad
-            })
-            .collect())
-    })?;
-    let mut grad = Vec::with_capacity(batch * channels * height * width);
-    for shifts in partial.chunks_exact(3) {
-        let sums = shifts[0].iter().zip(&shifts[1]).zip(&shifts[2]);
-        grad.extend(sums.map(|((&a, &b), &c)| a + b + c));
-    }
-    Tensor::from_vec(grad, x.shape(), x.device())
+                for (y, weight) in [(row.low, T::one() - row.weight), (row.high, row.weight)] {
+                    let to = &mut grad[y * width..][..width];
+                    to.iter_mut().zip(&line).for_each(|(to, &from)| *to += weight * from);
+                }
+            }
+        }
+    });
 }
 
 impl CustomOp1 for ResizedPatches {

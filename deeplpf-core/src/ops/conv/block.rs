@@ -10,16 +10,15 @@ use crate::ops::Element;
 const BLOCK_ELEMENTS: usize = 1 << 18;
 /// An image is split in at least so many blocks where it has the rows, so that the threads finish
 /// together.
-const LEAST_BLOCKS: usize = 8;
+pub(super) const LEAST_BLOCKS: usize = 8;
 /// Elements a vector holds at most; rows leave room for whole vectors at their end.
 pub(super) const LANES: usize = 16;
 
-/// Blocks of about equal numbers of rows; even numbers, and two rows at least, but for the end.
+/// Blocks of about equal numbers of rows, `least` at least if there are the rows; even numbers, and two rows at least, but for the end.
 ///
 /// The split depends on the shape only, never on threads, because sums over blocks follow it.
-pub(super) fn split_rows(rows: usize, elements_per_row: usize) -> Vec<Range<usize>> {
-    let most =
-        (BLOCK_ELEMENTS / elements_per_row.max(1)).clamp(2, rows.div_ceil(LEAST_BLOCKS).max(2));
+pub(super) fn split_rows(rows: usize, elements_per_row: usize, least: usize) -> Vec<Range<usize>> {
+    let most = (BLOCK_ELEMENTS / elements_per_row.max(1)).clamp(2, rows.div_ceil(least).max(2));
     let step = most.next_multiple_of(2);
     let mut starts: Vec<usize> = (0..rows).step_by(step).collect();
     // A single last row joins the block before it.
@@ -35,7 +34,7 @@ pub(super) fn split_rows(rows: usize, elements_per_row: usize) -> Vec<Range<usiz
 /// A padded row is stored in `stride` phases: column i at phase i % stride, place i / stride, so
 /// that a strided convolution reads consecutive places too.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BlockLayout {
+pub(crate) struct BlockLayout {
     stride: usize,
     /// From phase to phase.
     phase: usize,
@@ -125,6 +124,18 @@ impl Geometry {
                     continue;
                 }
                 self.fill_row(planes, (image, channel), y, &mut line);
+                if stride == 2 {
+                    let (even, odd) = to.split_at_mut(layout.phase);
+                    let pairs = line.chunks_exact(2);
+                    if let [last] = pairs.remainder() {
+                        even[columns / 2] = *last;
+                    }
+                    for ((even, odd), pair) in even.iter_mut().zip(odd).zip(pairs) {
+                        *even = pair[0];
+                        *odd = pair[1];
+                    }
+                    continue;
+                }
                 for (phase, to) in to.chunks_mut(layout.phase).take(stride).enumerate() {
                     let taken = line[phase.min(columns)..].iter().step_by(stride);
                     to.iter_mut().zip(taken).for_each(|(to, &from)| *to = from);
@@ -158,7 +169,7 @@ mod tests {
     fn blocks_cover_all_rows_in_even_steps() {
         for rows in 1..200 {
             for per_row in [1, 1 << 12, 1 << 17, 1 << 20] {
-                let blocks = split_rows(rows, per_row);
+                let blocks = split_rows(rows, per_row, LEAST_BLOCKS);
                 let mut next = 0;
                 for block in &blocks {
                     assert_eq!(block.start, next);

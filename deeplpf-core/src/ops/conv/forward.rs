@@ -5,13 +5,13 @@ use rayon::prelude::*;
 
 use super::{
     Activation, Geometry, LEAKY_SLOPE,
-    block::split_rows,
-    kernels::{Outputs, Row, correlate_row},
+    block::{LEAST_BLOCKS, split_rows},
+    kernels::{Rows, correlate_rows},
     packing::Packed,
     planes::Planes,
 };
 use crate::ops::scratch::with_scratch;
-use crate::simd::{Instructions, Lanes};
+use crate::simd::{Instructions, Lanes, lanes};
 
 /// A pointer that threads may share because each writes rows of its own.
 pub(super) struct DisjointRows<T>(pub *mut T);
@@ -46,18 +46,30 @@ impl<T: Lanes> WithSimd for Correlation<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for y in 0..self.rows {
-            // SAFETY: `fill_block` made the block for these rows, offsets and whole vectors.
-            let source = unsafe { self.source.as_ptr().add(y * self.source_step) };
-            let row = Row { source, offsets: self.offsets, width: self.width, slope: self.slope };
+        // What is larger is read once: all weights, or the block of the source.
+        let weights = self.weights.len();
+        let lines = if weights > self.source.len() || self.width <= lanes::<T, S>() {
+            self.rows
+        } else {
+            1
+        };
+        for y in (0..self.rows).step_by(lines) {
             for (block, weights) in self.weights.blocks() {
-                let outputs = Outputs {
+                let rows = Rows {
+                    // SAFETY: `fill_block` made the block for these rows, offsets and whole vectors.
+                    source: unsafe { self.source.as_ptr().add(y * self.source_step) },
+                    source_step: self.source_step,
+                    offsets: self.offsets,
+                    rows: lines,
+                    width: self.width,
+                    slope: self.slope,
                     weights,
                     bias: self.bias.get(block.outputs.clone()).unwrap_or_default(),
                     // SAFETY: inside the outputs' rows.
                     out: unsafe {
                         self.out.add(block.outputs.start * self.plane + y * self.out_step)
                     },
+                    out_step: self.out_step,
                     plane: self.plane,
                     count: block.outputs.len(),
                     roomy: self.roomy,
@@ -65,9 +77,9 @@ impl<T: Lanes> WithSimd for Correlation<'_, T> {
                 // SAFETY: as above; the rows written belong to the caller.
                 unsafe {
                     if block.width == 8 {
-                        correlate_row::<T, S, 8>(simd, &row, &outputs);
+                        correlate_rows::<T, S, 8>(simd, &rows);
                     } else {
-                        correlate_row::<T, S, 4>(simd, &row, &outputs);
+                        correlate_rows::<T, S, 4>(simd, &rows);
                     }
                 }
             }
@@ -85,12 +97,43 @@ pub(super) fn forward<T: Lanes>(
 ) -> Vec<T> {
     let length = g.batch * g.channels_out * g.plane_out();
     let mut out: Vec<T> = Vec::with_capacity(length);
+    // SAFETY: there is room for all rows of all images and outputs, and all are written.
+    unsafe {
+        forward_to(instructions, g, planes, (weight, bias), out.as_mut_ptr());
+        out.set_len(length);
+    }
+    out
+}
+
+/// The same into `out`.
+pub(crate) fn forward_into<T: Lanes>(
+    instructions: Instructions,
+    g: &Geometry,
+    planes: &Planes<'_, T>,
+    parameters: (&[T], &[T]),
+    out: &mut [T],
+) {
+    assert_eq!(out.len(), g.batch * g.channels_out * g.plane_out());
+    // SAFETY: the length was checked.
+    unsafe { forward_to(instructions, g, planes, parameters, out.as_mut_ptr()) }
+}
+
+/// # Safety
+/// `out` has room for (N, O, H', W').
+unsafe fn forward_to<T: Lanes>(
+    instructions: Instructions,
+    g: &Geometry,
+    planes: &Planes<'_, T>,
+    (weight, bias): (&[T], &[T]),
+    out: *mut T,
+) {
     let taps = g.channels_in * g.kernel * g.kernel;
+    assert!(weight.len() == g.channels_out * taps && bias.len() == g.channels_out);
     let packed =
         Packed::new(instructions, g.channels_out, taps, |output, k| weight[output * taps + k]);
     let slope = T::of(if g.conv.activation == Activation::LeakyRelu { LEAKY_SLOPE } else { 1.0 });
-    let blocks = split_rows(g.height_out, g.block_row());
-    let shared = DisjointRows(out.as_mut_ptr());
+    let blocks = split_rows(g.height_out, g.block_row(), LEAST_BLOCKS);
+    let shared = DisjointRows(out);
     let shared = &shared;
     (0..g.batch * blocks.len()).into_par_iter().for_each(|job| {
         let (image, rows) = (job / blocks.len(), &blocks[job % blocks.len()]);
@@ -116,7 +159,4 @@ pub(super) fn forward<T: Lanes>(
             });
         });
     });
-    // SAFETY: the blocks cover all rows of all images and outputs.
-    unsafe { out.set_len(length) };
-    out
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::{
     Geometry, OutputGradient, Padding,
-    block::{BlockLayout, LANES, split_rows},
+    block::{BlockLayout, LANES, LEAST_BLOCKS, split_rows},
     forward::Correlation,
     packing::Packed,
     planes::{PlaneGradients, Planes},
@@ -36,18 +36,32 @@ pub(super) fn input_gradient<T: Lanes>(
 ) -> Vec<Vec<T>> {
     let mut values: Vec<Vec<T>> =
         planes.parts.iter().map(|part| Vec::with_capacity(part.values.len())).collect();
-    let phases = phases(instructions, g, weight);
-    let blocks = split_rows(g.height, g.channels_out * (g.width_out + LANES));
-    let target = PlaneGradients::new(planes, &mut values);
-    (0..g.batch * blocks.len()).into_par_iter().for_each(|job| {
-        let (image, rows) = (job / blocks.len(), &blocks[job % blocks.len()]);
-        Job { instructions, g, phases: &phases, gradient, target: &target, image }.run(rows);
-    });
+    let target = PlaneGradients::of_planes(planes, &mut values);
+    input_gradient_into(instructions, g, weight, gradient, &target);
     for (values, part) in values.iter_mut().zip(&planes.parts) {
         // SAFETY: every row of every channel has been stored.
         unsafe { values.set_len(part.values.len()) };
     }
     values
+}
+
+/// The same into `target`.
+pub(crate) fn input_gradient_into<T: Lanes>(
+    instructions: Instructions,
+    g: &Geometry,
+    weight: &[T],
+    gradient: &OutputGradient<'_, T>,
+    target: &PlaneGradients<T>,
+) {
+    assert_eq!(weight.len(), g.channels_out * g.channels_in * g.kernel * g.kernel);
+    let phases = phases(instructions, g, weight);
+    // A row of the output's gradient and one of the input's.
+    let row = g.channels_out * (g.width_out + LANES) + g.channels_in * (g.width + LANES);
+    let blocks = split_rows(g.height, row, LEAST_BLOCKS);
+    (0..g.batch * blocks.len()).into_par_iter().for_each(|job| {
+        let (image, rows) = (job / blocks.len(), &blocks[job % blocks.len()]);
+        Job { instructions, g, phases: &phases, gradient, target, image }.run(rows);
+    });
 }
 
 fn phases<T: Lanes>(instructions: Instructions, g: &Geometry, weight: &[T]) -> Vec<Phase<T>> {
@@ -95,11 +109,13 @@ impl<T: Lanes> Job<'_, T> {
         // Block row i holds output row first / stride - reach + i.
         let block_rows = (end - 1) / stride - first / stride + 1 + reach;
         let layout = BlockLayout::new(g.channels_out, block_rows, steps + reach, 1);
-        // One padded row of the gradient: [channel][phase of columns][column].
+        // The padded rows of the gradient: [channel][row][phase of columns][column].
         let phase_row = (steps + LANES).next_multiple_of(LANES);
-        let channel_row = stride * phase_row;
-        with_scratch(layout.length + g.channels_in * channel_row, |scratch| {
-            let (block, line) = scratch.split_at_mut(layout.length);
+        let line_row = stride * phase_row;
+        let count = end - first;
+        let plane = ((count * (line_row / LANES)) | 1) * LANES;
+        with_scratch(layout.length + g.channels_in * plane, |scratch| {
+            let (block, lines) = scratch.split_at_mut(layout.length);
             for output in 0..g.channels_out {
                 for row in 0..block_rows {
                     let to = &mut block[layout.at(output, row, 0)..][..layout.row];
@@ -114,40 +130,40 @@ impl<T: Lanes> Job<'_, T> {
                     }
                 }
             }
-            let offsets: Vec<Vec<u32>> =
-                self.phases.iter().map(|phase| phase.offsets(&layout, stride, reach)).collect();
+            for phase in self.phases {
+                // The first padded row of this residue, and how many there are.
+                let start = first + (phase.row + stride - first % stride) % stride;
+                if start >= end {
+                    continue;
+                }
+                self.instructions.run(Correlation {
+                    source: &block[(start / stride - first / stride) * layout.row..],
+                    offsets: &phase.offsets(&layout, stride, reach),
+                    weights: &phase.weights,
+                    bias: &[],
+                    slope: T::one(),
+                    source_step: layout.row,
+                    rows: (end - start).div_ceil(stride),
+                    width: (columns - phase.column).div_ceil(stride),
+                    out: lines[(start - first) * line_row + phase.column * phase_row..]
+                        .as_mut_ptr(),
+                    out_step: stride * line_row,
+                    plane,
+                    roomy: true,
+                });
+            }
             let mut folded = vec![T::zero(); g.width];
             // The border rows come last: they are added to rows that must have been stored.
             let inner = first.max(pad)..end.min(g.height + pad);
-            let order = inner.clone().chain(first..inner.start).chain(inner.end..end);
-            for p in order {
-                for (phase, offsets) in self.phases.iter().zip(&offsets) {
-                    if phase.row != p % stride {
-                        continue;
-                    }
-                    self.instructions.run(Correlation {
-                        source: &block[(p / stride - first / stride) * layout.row..],
-                        offsets,
-                        weights: &phase.weights,
-                        bias: &[],
-                        slope: T::one(),
-                        source_step: 0,
-                        rows: 1,
-                        width: (columns - phase.column).div_ceil(stride),
-                        out: line[phase.column * phase_row..].as_mut_ptr(),
-                        out_step: 0,
-                        plane: channel_row,
-                        roomy: true,
-                    });
-                }
-                let (y, fresh) = match p.checked_sub(pad) {
-                    None => (pad - p, false),
-                    Some(y) if y >= g.height => (2 * g.height - 2 - y, false),
-                    Some(y) => (y, true),
-                };
-                for (channel, line) in
-                    line.chunks_exact(channel_row).take(g.channels_in).enumerate()
-                {
+            for channel in 0..g.channels_in {
+                let order = inner.clone().chain(first..inner.start).chain(inner.end..end);
+                for p in order {
+                    let (y, fresh) = match p.checked_sub(pad) {
+                        None => (pad - p, false),
+                        Some(y) if y >= g.height => (2 * g.height - 2 - y, false),
+                        Some(y) => (y, true),
+                    };
+                    let line = &lines[channel * plane + (p - first) * line_row..][..line_row];
                     fold_columns(g, line, phase_row, &mut folded);
                     // SAFETY: rows `rows` belong to this job alone, and doubled rows are not split
                     // because blocks start at even rows.
@@ -175,6 +191,15 @@ fn fold_columns<T: Lanes>(g: &Geometry, line: &[T], phase_row: usize, folded: &m
     let at = |p: usize| line[p % stride * phase_row + p / stride];
     if stride == 1 {
         folded.copy_from_slice(&line[pad..pad + g.width]);
+    } else if stride == 2 && pad == 1 {
+        // Column x is padded column x + 1: even ones come from the odd phase.
+        let (even, odd) = line.split_at(phase_row);
+        for ((pair, &left), &right) in folded.chunks_mut(2).zip(odd).zip(&even[1..]) {
+            pair[0] = left;
+            if let Some(to) = pair.get_mut(1) {
+                *to = right;
+            }
+        }
     } else {
         for phase in 0..stride {
             let first = (phase + stride - pad % stride) % stride;

@@ -43,10 +43,8 @@ impl Joint {
 
 fn planes<'a, T>(joint: &Joint, g: &Geometry, coarse: &'a [T], skip: &'a [T]) -> Planes<'a, T> {
     let skip_channels = skip.len() / (g.batch * g.height * g.width);
-    let parts = vec![
-        Part { values: coarse, channels: g.channels_in - skip_channels, doubled: joint.doubled },
-        Part { values: skip, channels: skip_channels, doubled: false },
-    ];
+    let coarse = Part::whole(coarse, g.channels_in - skip_channels);
+    let parts = vec![Part { doubled: joint.doubled, ..coarse }, Part::whole(skip, skip_channels)];
     Planes { parts, height: g.height, width: g.width }
 }
 

@@ -8,15 +8,15 @@ use pulp::Simd;
 
 use crate::simd::{Lanes, lanes, load, store};
 
-/// out[m][x] = bias[m] + sum_k weights[k][m] source[offsets[k] + x] for M outputs and the columns of
-/// N vectors, left in registers.
+/// out[m][n] = bias[m] + sum_k weights[k][m] source[offsets[k] + n step ..] for M outputs and N
+/// vectors, left in registers.
 ///
 /// # Safety
-/// `source` must be readable at every offset plus N vectors, `weights` at M elements per offset.
+/// `source` must be readable at every offset and vector, `weights` at M elements per offset.
 #[inline(always)]
 unsafe fn correlate_tile<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
-    source: *const T,
+    (source, step): (*const T, usize),
     offsets: &[u32],
     weights: *const T,
     bias: &[T; M],
@@ -30,7 +30,7 @@ unsafe fn correlate_tile<T: Lanes, S: Simd, const M: usize, const N: usize>(
         let mut x = [T::splat(simd, T::zero()); N];
         for (n, x) in x.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *x = unsafe { load::<T, S>(source.add(offset as usize + n * lanes::<T, S>())) };
+            *x = unsafe { load::<T, S>(source.add(offset as usize + n * step)) };
         }
         for (m, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
@@ -45,35 +45,45 @@ unsafe fn correlate_tile<T: Lanes, S: Simd, const M: usize, const N: usize>(
     sums
 }
 
-/// What one row of outputs is made from.
+/// Rows of outputs of one block of output channels, and what they are made from.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a, T> {
-    /// Where the offsets of this row count from.
+pub(super) struct Rows<'a, T> {
+    /// Where the offsets of the first row count from, and how far on they do for the next.
     pub source: *const T,
+    pub source_step: usize,
     /// One per (input channel, tap).
     pub offsets: &'a [u32],
-    /// Number of columns.
+    /// Number of rows and columns.
+    pub rows: usize,
     pub width: usize,
     /// Slope of the activation below zero; 1 for none.
     pub slope: T,
-}
-
-/// One block of output channels: their weights, offset by offset, and where their rows go.
-#[derive(Clone, Copy)]
-pub(super) struct Outputs<'a, T> {
     /// `M` per offset.
     pub weights: &'a [T],
     /// At most `M`.
     pub bias: &'a [T],
-    /// First row; of `count` rows `plane` apart.
+    /// First row of the first output; rows are `out_step` apart, outputs `plane`.
     pub out: *mut T,
+    pub out_step: usize,
     pub plane: usize,
+    /// Outputs, at most `M`.
     pub count: usize,
     /// Whether there is room for whole vectors past `width`.
     pub roomy: bool,
 }
 
-/// Columns in vectors, split so that no tile is a single vector if it can be helped.
+/// Vectors computed together: `N` of them from `source`, `step` apart, to `out`, `out_step` apart,
+/// the last `valid` elements long and the others whole, or all `valid` elements long.
+struct Tile<T> {
+    source: *const T,
+    step: usize,
+    out: *mut T,
+    out_step: usize,
+    valid: usize,
+    all: bool,
+}
+
+/// Vectors taken at once, so that none is alone if it can be helped.
 fn tile_vectors(left: usize) -> usize {
     match left {
         4 => 2,
@@ -81,78 +91,105 @@ fn tile_vectors(left: usize) -> usize {
     }
 }
 
-/// One row of M output channels.
+/// All rows of M output channels.
 ///
 /// # Safety
-/// `row.source` must be readable at every offset plus the columns rounded up to whole vectors;
-/// `outputs.out` writable at `count` rows of the width, rounded up if `roomy`.
+/// Rows of the source must be readable at every offset plus the columns rounded up to whole vectors;
+/// `out` writable at `count` times `rows` rows of the width, rounded up if `roomy`.
 #[inline(always)]
-pub(super) unsafe fn correlate_row<T: Lanes, S: Simd, const M: usize>(
+pub(super) unsafe fn correlate_rows<T: Lanes, S: Simd, const M: usize>(
     simd: S,
-    row: &Row<'_, T>,
-    outputs: &Outputs<'_, T>,
+    rows: &Rows<'_, T>,
 ) {
-    assert!(outputs.count <= M && outputs.weights.len() == M * row.offsets.len());
+    assert!(rows.count <= M && rows.weights.len() == M * rows.offsets.len());
     let mut bias = [T::zero(); M];
-    for (to, &from) in bias.iter_mut().zip(outputs.bias) {
+    for (to, &from) in bias.iter_mut().zip(rows.bias) {
         *to = from;
     }
-    let vectors = row.width.div_ceil(lanes::<T, S>());
-    let mut first = 0;
-    while first < vectors {
-        let columns = first * lanes::<T, S>();
-        // SAFETY: the tiles cover the vectors of the row.
-        unsafe {
-            match tile_vectors(vectors - first) {
-                3 => tile::<T, S, M, 3>(simd, row, outputs, &bias, columns),
-                2 => tile::<T, S, M, 2>(simd, row, outputs, &bias, columns),
-                _ => tile::<T, S, M, 1>(simd, row, outputs, &bias, columns),
+    let lanes = lanes::<T, S>();
+    let vectors = rows.width.div_ceil(lanes);
+    // Rows of a single vector are computed several at once.
+    let (lines, length) = if vectors == 1 { (1, rows.rows) } else { (rows.rows, vectors) };
+    for y in 0..lines {
+        let mut first = 0;
+        while first < length {
+            let count = tile_vectors(length - first);
+            // SAFETY: the tiles cover the vectors of the rows.
+            unsafe {
+                let tile = if vectors == 1 {
+                    Tile {
+                        source: rows.source.add(first * rows.source_step),
+                        step: rows.source_step,
+                        out: rows.out.add(first * rows.out_step),
+                        out_step: rows.out_step,
+                        valid: if rows.roomy { lanes } else { rows.width },
+                        all: true,
+                    }
+                } else {
+                    let left = rows.width - first * lanes;
+                    Tile {
+                        source: rows.source.add(y * rows.source_step + first * lanes),
+                        step: lanes,
+                        out: rows.out.add(y * rows.out_step + first * lanes),
+                        out_step: lanes,
+                        valid: if rows.roomy {
+                            lanes
+                        } else {
+                            lanes.min(left - (count - 1) * lanes)
+                        },
+                        all: false,
+                    }
+                };
+                match count {
+                    3 => correlate::<T, S, M, 3>(simd, rows, &tile, &bias),
+                    2 => correlate::<T, S, M, 2>(simd, rows, &tile, &bias),
+                    _ => correlate::<T, S, M, 1>(simd, rows, &tile, &bias),
+                }
             }
+            first += count;
         }
-        first += tile_vectors(vectors - first);
     }
 }
 
-/// Columns `first..` of N vectors.
+/// One tile of N vectors.
 ///
 /// # Safety
-/// As [`correlate_row`].
+/// As [`correlate_rows`].
 #[inline(always)]
-unsafe fn tile<T: Lanes, S: Simd, const M: usize, const N: usize>(
+unsafe fn correlate<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
-    row: &Row<'_, T>,
-    outputs: &Outputs<'_, T>,
+    rows: &Rows<'_, T>,
+    tile: &Tile<T>,
     bias: &[T; M],
-    first: usize,
 ) {
     // SAFETY: the caller's promise.
     let sums = unsafe {
         correlate_tile::<T, S, M, N>(
             simd,
-            row.source.add(first),
-            row.offsets,
-            outputs.weights.as_ptr(),
+            (tile.source, tile.step),
+            rows.offsets,
+            rows.weights.as_ptr(),
             bias,
         )
     };
-    let slope = T::splat(simd, row.slope);
+    let slope = T::splat(simd, rows.slope);
     for (m, sums) in sums.iter().enumerate() {
-        if m >= outputs.count {
+        if m >= rows.count {
             break;
         }
         for (n, &sum) in sums.iter().enumerate() {
-            let column = first + n * lanes::<T, S>();
             // The slope is at most 1. A NaN is one in both, an infinity keeps its sign.
             let value = T::maximum(simd, sum, T::times(simd, sum, slope));
+            let whole = tile.valid == lanes::<T, S>() || !(tile.all || n + 1 == N);
             // SAFETY: the row has room for whole vectors, or the rest is cut.
             unsafe {
-                let to = outputs.out.add(m * outputs.plane + column);
-                if outputs.roomy || column + lanes::<T, S>() <= row.width {
+                let to = tile.out.add(m * rows.plane + n * tile.out_step);
+                if whole {
                     store::<T, S>(to, value);
                 } else {
-                    let mut whole = [T::zero(); 16];
-                    store::<T, S>(whole.as_mut_ptr(), value);
-                    std::ptr::copy_nonoverlapping(whole.as_ptr(), to, row.width - column);
+                    let mut line = [T::zero(); 16];
+                    store::<T, S>(line.as_mut_ptr(), value);
+                    std::ptr::copy_nonoverlapping(line.as_ptr(), to, tile.valid);
                 }
             }
         }
@@ -215,38 +252,55 @@ unsafe fn product_tile<T: Lanes, S: Simd, const K: usize, const V: usize>(
     sums
 }
 
-/// out[k][o] = the sum of products of offset k and gradient channel o, for `channels` gradient
-/// channels (whole vectors).
+/// out[o][k] = the sum of products of offset k and gradient channel o, for the gradient channels in
+/// `wanted`, which begins at a whole vector; rows of `out` are `out_step` apart.
 ///
 /// # Safety
-/// As [`product_tile`], for all offsets and vectors.
+/// As [`product_tile`], for all offsets and the vectors of `wanted`; `out` must be writable at all
+/// those places.
 #[inline(always)]
 pub(super) unsafe fn outer_products<T: Lanes, S: Simd>(
     simd: S,
     products: &Products<'_, T>,
-    channels: usize,
-    out: &mut [T],
+    wanted: std::ops::Range<usize>,
+    (out, out_step): (*mut T, usize),
 ) {
-    assert!(
-        out.len() >= products.offsets.len() * channels && channels.is_multiple_of(lanes::<T, S>())
-    );
-    let vectors = channels / lanes::<T, S>();
-    let mut first = 0;
-    while first < vectors {
+    let width = lanes::<T, S>();
+    assert!(wanted.start.is_multiple_of(width));
+    let mut first = wanted.start;
+    while first < wanted.end {
+        let two = wanted.end - first > width;
+        let group = Group {
+            vector: first / width,
+            channels: (wanted.end - first).min(if two { 2 * width } else { width }),
+            // SAFETY: the caller's promise.
+            out: unsafe { out.add((first - wanted.start) * out_step) },
+            out_step,
+        };
         // SAFETY: the caller's promise; two vectors are left where two are taken.
         unsafe {
-            match (S::REGISTER_COUNT >= 32, vectors - first >= 2) {
-                (true, true) => vector_group::<T, S, 12, 2>(simd, products, channels, first, out),
-                (true, false) => vector_group::<T, S, 24, 1>(simd, products, channels, first, out),
-                (false, true) => vector_group::<T, S, 6, 2>(simd, products, channels, first, out),
-                (false, false) => vector_group::<T, S, 12, 1>(simd, products, channels, first, out),
+            match (S::REGISTER_COUNT >= 32, two) {
+                (true, true) => vector_group::<T, S, 12, 2>(simd, products, &group),
+                (true, false) => vector_group::<T, S, 24, 1>(simd, products, &group),
+                (false, true) => vector_group::<T, S, 6, 2>(simd, products, &group),
+                (false, false) => vector_group::<T, S, 12, 1>(simd, products, &group),
             }
         }
-        first += (vectors - first).min(2);
+        first += group.channels;
     }
 }
 
-/// The V vectors of channels from `first`.
+/// Gradient channels taken together and where their sums go.
+struct Group<T> {
+    /// First vector of channels.
+    vector: usize,
+    /// How many channels.
+    channels: usize,
+    out: *mut T,
+    out_step: usize,
+}
+
+/// The V vectors of channels of a group.
 ///
 /// # Safety
 /// As [`outer_products`].
@@ -254,14 +308,13 @@ pub(super) unsafe fn outer_products<T: Lanes, S: Simd>(
 unsafe fn vector_group<T: Lanes, S: Simd, const K: usize, const V: usize>(
     simd: S,
     products: &Products<'_, T>,
-    channels: usize,
-    first: usize,
-    out: &mut [T],
+    group: &Group<T>,
 ) {
     let width = lanes::<T, S>();
     // SAFETY: the caller's promise.
-    let gradient = unsafe { products.gradient.add(first * products.rows * products.width * width) };
-    for (group, offsets) in products.offsets.chunks(K).enumerate() {
+    let gradient =
+        unsafe { products.gradient.add(group.vector * products.rows * products.width * width) };
+    for (number, offsets) in products.offsets.chunks(K).enumerate() {
         let mut whole = [0; K];
         // A last group that is not full repeats its last offset and drops the result.
         for (k, to) in whole.iter_mut().enumerate() {
@@ -269,14 +322,20 @@ unsafe fn vector_group<T: Lanes, S: Simd, const K: usize, const V: usize>(
         }
         // SAFETY: the caller's promise.
         let sums = unsafe { product_tile::<T, S, K, V>(simd, products, &whole, gradient) };
-        for (k, sums) in sums.iter().enumerate() {
-            if k >= offsets.len() {
-                break;
-            }
+        // Turned on the way out: vectors hold channels, rows hold offsets. 32 channels at most.
+        let mut turned = [[T::zero(); 32]; K];
+        for (sums, to) in sums.iter().zip(&mut turned) {
             for (v, &sum) in sums.iter().enumerate() {
-                let at = (group * K + k) * channels + (first + v) * width;
-                // SAFETY: inside `out`, whose length was checked.
-                unsafe { store::<T, S>(out.as_mut_ptr().add(at), sum) };
+                // SAFETY: two vectors of at most 16 elements.
+                unsafe { store::<T, S>(to.as_mut_ptr().add(v * width), sum) };
+            }
+        }
+        for channel in 0..group.channels {
+            for (k, from) in turned.iter().take(offsets.len()).enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    group.out.add(channel * group.out_step + number * K + k).write(from[channel])
+                };
             }
         }
     }

@@ -21,8 +21,11 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{Element, by_dtype, by_element, elements, produced, with_elements};
 use crate::simd::Lanes;
+pub(crate) use forward::forward_into;
+pub(crate) use input_gradient::input_gradient_into;
 use joint::Joint;
-use planes::{Part, Planes};
+pub(crate) use planes::{Part, PartGradient, PlaneGradients, Planes};
+pub(crate) use weight_gradient::{weight_gradient_into, weight_gradient_room};
 
 /// LeakyReLU slope of the release, everywhere.
 pub const LEAKY_SLOPE: f64 = 0.01;
@@ -58,16 +61,16 @@ pub struct Conv2d {
 
 /// Sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
-struct Geometry {
-    conv: Conv2d,
-    batch: usize,
-    channels_in: usize,
-    channels_out: usize,
-    kernel: usize,
-    height: usize,
-    width: usize,
-    height_out: usize,
-    width_out: usize,
+pub(crate) struct Geometry {
+    pub conv: Conv2d,
+    pub batch: usize,
+    pub channels_in: usize,
+    pub channels_out: usize,
+    pub kernel: usize,
+    pub height: usize,
+    pub width: usize,
+    pub height_out: usize,
+    pub width_out: usize,
 }
 
 impl Conv2d {
@@ -119,7 +122,13 @@ impl Conv2d {
         first.contiguous()?.apply_op3(&second.contiguous()?, &parameters, joint)
     }
 
-    fn geometry(&self, x: &[usize], weight: &[usize], bias: &[usize]) -> Result<Geometry> {
+    /// Sizes for x, weight and bias of these shapes.
+    pub(crate) fn geometry(
+        &self,
+        x: &[usize],
+        weight: &[usize],
+        bias: &[usize],
+    ) -> Result<Geometry> {
         let (&[batch, channels_in, height, width], &[channels_out, weight_in, kernel, kernel_w]) =
             (x, weight)
         else {
@@ -162,35 +171,60 @@ impl Geometry {
         self.kernel / 2
     }
 
-    fn plane_out(&self) -> usize {
+    pub(crate) fn plane_out(&self) -> usize {
         self.height_out * self.width_out
     }
 }
 
-/// The gradient to the sum before the activation, made row by row.
-struct OutputGradient<'a, T> {
-    /// (N, O, H', W').
-    values: &'a [T],
-    /// The convolution's output, where an activation followed.
-    activated: Option<&'a [T]>,
-    geometry: &'a Geometry,
+/// The gradient to the sum before the activation, made row by row: channels side by side from several
+/// tensors.
+pub(crate) struct OutputGradient<'a, T> {
+    pub parts: Vec<GradientPart<'a, T>>,
+    pub height: usize,
+    pub width: usize,
 }
 
-impl<T: Element> OutputGradient<'_, T> {
+/// Some channels of the gradient to a convolution's output.
+pub(crate) struct GradientPart<'a, T> {
+    /// (N, `of`, H', W').
+    pub values: &'a [T],
+    /// The convolution's output of the same shape, where an activation followed.
+    pub activated: Option<&'a [T]>,
+    /// The first `channels` of each image's `of`.
+    pub channels: usize,
+    pub of: usize,
+}
+
+impl<'a, T: Element> OutputGradient<'a, T> {
+    /// Of the outputs `activated` with a gradient of the same shape.
+    pub fn new(g: &Geometry, values: &'a [T], activated: &'a [T]) -> Self {
+        let activated = (g.conv.activation == Activation::LeakyRelu).then_some(activated);
+        let (channels, of) = (g.channels_out, g.channels_out);
+        let parts = vec![GradientPart { values, activated, channels, of }];
+        Self { parts, height: g.height_out, width: g.width_out }
+    }
+
     /// Writes row `y` of an output channel of an image.
     fn copy_row(&self, (image, channel): (usize, usize), y: usize, to: &mut [T]) {
-        let g = self.geometry;
-        let start = ((image * g.channels_out + channel) * g.height_out + y) * g.width_out;
-        let row = &self.values[start..start + g.width_out];
-        match self.activated {
-            None => to.copy_from_slice(row),
-            Some(activated) => {
-                let slope = T::of(LEAKY_SLOPE);
-                let activated = &activated[start..start + g.width_out];
-                for ((to, &gradient), &value) in to.iter_mut().zip(row).zip(activated) {
-                    *to = if value > T::zero() { gradient } else { gradient * slope };
+        let mut channel = channel;
+        for part in &self.parts {
+            if channel >= part.channels {
+                channel -= part.channels;
+                continue;
+            }
+            let start = ((image * part.of + channel) * self.height + y) * self.width;
+            let row = &part.values[start..start + self.width];
+            match part.activated {
+                None => to.copy_from_slice(row),
+                Some(activated) => {
+                    let slope = T::of(LEAKY_SLOPE);
+                    let activated = &activated[start..start + self.width];
+                    for ((to, &gradient), &value) in to.iter_mut().zip(row).zip(activated) {
+                        *to = if value > T::zero() { gradient } else { gradient * slope };
+                    }
                 }
             }
+            return;
         }
     }
 }
@@ -215,8 +249,7 @@ impl<T: Lanes> Gradients<T> {
         let instructions = crate::ops::selected_instructions()?;
         with_elements::<T, _>(out, |out| {
             with_elements::<T, _>(grad_out, |values| {
-                let activated = (g.conv.activation == Activation::LeakyRelu).then_some(out);
-                let gradient = OutputGradient { values, activated, geometry: g };
+                let gradient = OutputGradient::new(g, values, out);
                 let parameters = wanted
                     .1
                     .then(|| weight_gradient::weight_gradient(instructions, g, planes, &gradient));
@@ -230,8 +263,7 @@ impl<T: Lanes> Gradients<T> {
 }
 
 fn single<'a, T>(g: &Geometry, values: &'a [T]) -> Planes<'a, T> {
-    let part = Part { values, channels: g.channels_in, doubled: false };
-    Planes { parts: vec![part], height: g.height, width: g.width }
+    Planes { parts: vec![Part::whole(values, g.channels_in)], height: g.height, width: g.width }
 }
 
 fn forward<T: Lanes>(

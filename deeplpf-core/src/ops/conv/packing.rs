@@ -48,6 +48,11 @@ impl<T: Element> Packed<T> {
         Self { values, blocks, offsets }
     }
 
+    /// Elements of all blocks.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// The blocks with their weights.
     pub fn blocks(&self) -> impl Iterator<Item = (&Block, &[T])> {
         self.blocks.iter().map(|block| {

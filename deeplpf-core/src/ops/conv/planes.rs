@@ -4,17 +4,27 @@ use crate::ops::Element;
 
 /// One tensor of channels.
 #[derive(Clone, Copy)]
-pub(super) struct Part<'a, T> {
-    /// (N, channels, height, width).
+pub(crate) struct Part<'a, T> {
+    /// (N, `of`, height, width).
     pub values: &'a [T],
     pub channels: usize,
+    /// Channels of an image in `values`, and the first of them that is meant.
+    pub of: usize,
+    pub first: usize,
     /// Whether each pixel is seen as 2x2 pixels, with a row of zeros below and a column of zeros at
     /// the left where the whole is larger than twice the part.
     pub doubled: bool,
 }
 
+impl<'a, T> Part<'a, T> {
+    /// All `channels` channels of (N, channels, height, width).
+    pub fn whole(values: &'a [T], channels: usize) -> Self {
+        Self { values, channels, of: channels, first: 0, doubled: false }
+    }
+}
+
 /// All channels of the input, each of `height` x `width` pixels as the convolution sees them.
-pub(super) struct Planes<'a, T> {
+pub(crate) struct Planes<'a, T> {
     pub parts: Vec<Part<'a, T>>,
     pub height: usize,
     pub width: usize,
@@ -29,7 +39,7 @@ impl<T: Element> Planes<'_, T> {
                 channel -= part.channels;
                 continue;
             }
-            let plane = image * part.channels + channel;
+            let plane = image * part.of + part.first + channel;
             if !part.doubled {
                 let start = (plane * self.height + y) * self.width;
                 to.copy_from_slice(&part.values[start..start + self.width]);
@@ -53,16 +63,31 @@ impl<T: Element> Planes<'_, T> {
 }
 
 /// Gradients of the parts of an input, written from several threads.
-pub(super) struct PlaneGradients<T> {
+pub(crate) struct PlaneGradients<T> {
     parts: Vec<PartGradient<T>>,
     height: usize,
     width: usize,
 }
 
-struct PartGradient<T> {
+/// Where the gradient of one part goes: (N, channels, height, width).
+pub(crate) struct PartGradient<T> {
     values: *mut T,
     channels: usize,
     doubled: bool,
+    /// Whether it is added to what is there.
+    add: bool,
+}
+
+impl<T: Element> PartGradient<T> {
+    /// Stores the gradient into `values`, or adds it.
+    pub fn new(values: &mut [T], channels: usize, add: bool) -> Self {
+        Self { values: values.as_mut_ptr(), channels, doubled: false, add }
+    }
+
+    /// Of a part whose pixels are doubled.
+    pub fn doubled(values: &mut [T], channels: usize) -> Self {
+        Self { values: values.as_mut_ptr(), channels, doubled: true, add: false }
+    }
 }
 
 // SAFETY: threads write rows of their own; see `add_row`.
@@ -71,16 +96,24 @@ unsafe impl<T: Send> Sync for PlaneGradients<T> {}
 impl<T: Element> PlaneGradients<T> {
     /// For `planes`, into `values`, one vector with room for each part; what is in them does not
     /// matter.
-    pub fn new(planes: &Planes<'_, T>, values: &mut [Vec<T>]) -> Self {
+    pub fn of_planes(planes: &Planes<'_, T>, values: &mut [Vec<T>]) -> Self {
         let parts = planes.parts.iter().zip(values);
         let parts = parts
             .map(|(part, values)| {
-                assert!(values.capacity() >= part.values.len());
+                assert!(values.capacity() >= part.values.len() && part.of == part.channels);
                 let (channels, doubled) = (part.channels, part.doubled);
-                PartGradient { values: values.as_mut_ptr(), channels, doubled }
+                PartGradient { values: values.as_mut_ptr(), channels, doubled, add: false }
             })
             .collect();
         Self { parts, height: planes.height, width: planes.width }
+    }
+
+    /// Of parts of an input of `height` x `width` pixels.
+    ///
+    /// # Safety
+    /// Each part has room for all images, and outlives the value returned.
+    pub unsafe fn of_parts(parts: Vec<PartGradient<T>>, height: usize, width: usize) -> Self {
+        Self { parts, height, width }
     }
 
     /// Stores (with `fresh`) or adds the gradient of row `y` of a channel of an image. Of a doubled
@@ -106,7 +139,7 @@ impl<T: Element> PlaneGradients<T> {
             if !part.doubled {
                 // SAFETY: inside the part, whose size was checked; and the caller's promise.
                 let to = unsafe { part.values.add((plane * self.height + y) * self.width) };
-                if fresh {
+                if fresh && !part.add {
                     // SAFETY: as above.
                     unsafe { std::ptr::copy_nonoverlapping(gradient.as_ptr(), to, self.width) };
                 } else {
