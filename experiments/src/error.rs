@@ -87,6 +87,18 @@ pub enum ExperimentError {
         /// `sid-sony` or `sid-fuji`.
         protocol: &'static str,
     },
+    /// A folder of `data prepare`, evaluated under another protocol.
+    #[error(
+        "{data} was prepared for the protocol {prepared}, not {asked}; leave --protocol out, or prepare the originals for {asked}"
+    )]
+    OtherProtocol {
+        /// The folder.
+        data: PathBuf,
+        /// What its manifest says.
+        prepared: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
     /// A model of mosaics and pairs of photographs.
     #[error(
         "these weights take input = \"{model}\", packed raw mosaics: evaluate them on a folder of \

@@ -17,7 +17,7 @@ use deeplpf_train::PairSource;
 use indicatif::ProgressBar;
 
 use crate::{
-    ExperimentError, Result,
+    ExperimentError, Result, fivek,
     methods::Method,
     outputs::Outputs,
     predictor::Predictor,
@@ -51,9 +51,10 @@ pub struct EvaluationRequest {
     pub device: String,
     /// The configuration of a checkpoint that carries none.
     pub model: Option<ModelConfig>,
-    /// The protocol the data follow, e.g. `DPE`: stands in the caption, and results published
-    /// under it stand below the measured ones. By default the name of the data. `sid-sony` and
-    /// `sid-fuji` choose the test list of See-in-the-Dark, with the input that the model takes.
+    /// The protocol the data follow, for the caption. A protocol of FiveK (`dpe`, `dpe-id-order`, `upe`,
+    /// `lut480`) is written out, and results published under it stand below those of its whole test
+    /// list; other words stand as they are. By default what `data prepare` noted in the folder, else
+    /// the name of the data. `sid-sony` and `sid-fuji` choose the test list of See-in-the-Dark, with the input that the model takes.
     pub protocol: Option<String>,
 }
 
@@ -209,7 +210,13 @@ fn requested_pairs(request: &EvaluationRequest, input: Input) -> Result<TestPair
     }
     let mut tested =
         test_pairs(&request.data, request.target.as_deref(), request.split.as_deref())?;
-    if let Some(protocol) = named {
+    let paths = match &tested.pairs {
+        PairSource::Files(paths) => paths.as_slice(),
+        _ => &[],
+    };
+    if let Some(caption) = fivek::caption(named, tested.folder.as_deref(), paths)? {
+        tested.protocol = caption;
+    } else if let Some(protocol) = named {
         tested.protocol = protocol.to_owned();
     }
     Ok(tested)

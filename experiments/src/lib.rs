@@ -12,6 +12,7 @@ mod compare;
 mod error;
 mod evaluation;
 mod fingerprint;
+mod fivek;
 mod inspection;
 mod lpips_weights;
 mod methods;

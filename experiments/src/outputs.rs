@@ -12,6 +12,7 @@ use deeplpf_eval::{
 
 use crate::{
     Result,
+    fivek::published_under,
     methods::Method,
     record::{Picture, RecordedPhotograph, RunRecord},
     runs::Run,
@@ -141,7 +142,7 @@ impl Outputs<'_> {
             }
         }
         // Results under the same protocol only: others could not be compared.
-        table.push_published(published_results(&first.protocol)?);
+        table.push_published(published_results(published_under(first))?);
         Ok(table)
     }
 

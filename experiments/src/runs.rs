@@ -121,7 +121,12 @@ fn inner_runs(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&str)) -> Result<()> {
     let config = TrainConfig::read(&RunFolder::new(folder).config(), &[])?;
-    let pairs = TrainingData::from_config(&config.data, config.seed)?.valid;
+    let sid = config.sid_protocol()?;
+    let data = match sid {
+        Some(protocol) => TrainingData::sid(&config.data, protocol)?,
+        None => TrainingData::from_config(&config.data, config.seed)?,
+    };
+    let pairs = data.valid;
     if pairs.is_empty() {
         return Err(ExperimentError::NoRun {
             path: folder.to_owned(),
@@ -140,8 +145,9 @@ fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&st
     let name = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
     let tested = TestPairs {
         pairs,
-        protocol: match config.data.source.as_str() {
-            "sample" => "embedded sample set (one known look, synthetic targets)".into(),
+        protocol: match (sid, config.data.source.as_str()) {
+            (Some(protocol), _) => protocol.to_string(),
+            (None, "sample") => "embedded sample set (one known look, synthetic targets)".into(),
             _ => format!("paired folder {name}"),
         },
         split: "validation".into(),

@@ -38,8 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
-    /// The protocol the data follow, for the caption. Results published under the same one (DPE,
-    /// UPE, `3D-LUT 480p`, ...) stand below the measured ones. With `sid-sony` or `sid-fuji` DIR is a
+    /// The protocol the data follow, for the caption: FiveK's `dpe`, `dpe-id-order`, `upe` or
+    /// `lut480`, which is written out there, or words of your own. Without it, a folder of `data
+    /// prepare` says what it follows. Results published under the protocol stand below those of its
+    /// whole test list. With `sid-sony` or `sid-fuji` DIR is a
     /// folder of See-in-the-Dark, and its test list is evaluated.
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
@@ -53,7 +55,7 @@ Examples:
   deeplpf eval --weights best.safetensors --data sample -o evaluation
   deeplpf eval --weights best.safetensors --data my-pairs --split test.txt -o evaluation
   deeplpf eval --weights deeplpf.pt --fixes none --data fivek --target expertC --split test.txt \
---protocol DPE -o evaluation
+--protocol dpe-id-order -o evaluation
   deeplpf eval --weights sony.safetensors --data dataset --protocol sid-sony -o evaluation
 
 The folder gets metrics.json, per_image.csv, the table as .md, .csv, .tex and .json, a contact sheet of input, \

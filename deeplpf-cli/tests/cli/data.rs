@@ -70,6 +70,33 @@ fn a_set_is_prepared_and_what_is_missing_is_said() {
     assert!(!room.path("z").exists());
 }
 
+/// What `prepare` noted stands in the table written out; numbers published under it only beside those of
+/// the whole test list; and another protocol is refused.
+#[test]
+fn a_table_says_the_protocol_of_a_prepared_set() {
+    let room = Room::with_weights();
+    originals(&room, 2, (90, 60));
+    room.run("data prepare --protocol upe --from from --to to --allow-missing --expert b")
+        .succeeds();
+    let eval = "eval --weights w.safetensors --data";
+    let says = "FiveK upe: 4500/0/500 ids, input as shot, Expert B, long edge 512, 8-bit sRGB";
+    for line in [format!("{eval} to -o e"), format!("{eval} to --protocol upe -o e")] {
+        let run = room.run(&line).succeeds();
+        assert!(run.stdout.contains(says) && !run.stdout.contains("24.48"), "{run:?}");
+        let page = String::from_utf8(room.read("e/report.html")).unwrap();
+        assert!(page.contains(says));
+    }
+    room.run(&format!("{eval} to --protocol dpe -o f")).fails(&[
+        "to was prepared for",
+        "upe",
+        "dpe",
+    ]);
+    assert!(!room.path("f").exists());
+    let named = room.run(&format!("{eval} from --protocol dpe -o g")).succeeds();
+    assert!(named.stdout.contains("FiveK dpe: 2250/2250/498 ids, "), "{named:?}");
+    assert!(!named.stdout.contains("23.93"), "{named:?}");
+}
+
 #[cfg(not(feature = "remote"))]
 #[test]
 fn urls_without_the_feature_are_one_sentence() {

@@ -95,6 +95,17 @@ mod built_in {
     }
 
     #[test]
+    fn a_run_on_see_in_the_dark_is_evaluated_for_its_report() {
+        let room = dark_room();
+        let line = "train --config train.toml --set run=run --set data.protocol=sid-fuji \
+                    --set model.input=xtrans --set epochs=1";
+        room.run(line).succeeds();
+        room.run("report run").succeeds();
+        let page = String::from_utf8(room.read("run/report.html")).unwrap();
+        assert!(page.contains("SID sid-fuji: packed raw (9 channels"));
+    }
+
+    #[test]
     fn weights_and_data_of_see_in_the_dark_must_fit() {
         let room = dark_room();
         let line = "train --config train.toml --set run=run --set data.protocol=sid-sony \

@@ -1,0 +1,73 @@
+//! Protocols of FiveK: what stands in captions, and what was published under the same one.
+
+use std::{collections::BTreeSet, fs, io, path::Path};
+
+use deeplpf_data::{
+    DataError, PairPaths,
+    prepare::{MANIFEST, Manifest},
+    protocol::{Expert, Protocol, ProtocolName},
+};
+
+use crate::{ExperimentError, Result, record::RunRecord};
+
+/// The caption of pairs under the protocol called `named` (`dpe`, `upe`, ...), or, without a name, under
+/// the one that `data prepare` noted in `folder`. `None` for a name that is none of FiveK's, and for a
+/// folder without a manifest.
+///
+/// # Errors
+/// A folder that was prepared for another protocol, or whose manifest cannot be read.
+pub(crate) fn caption(
+    named: Option<&str>,
+    folder: Option<&Path>,
+    pairs: &[PairPaths],
+) -> Result<Option<String>> {
+    let prepared = match folder {
+        Some(folder) => prepared_for(folder)?,
+        None => None,
+    };
+    let Some(named) = named else { return Ok(prepared.map(|protocol| protocol.to_string())) };
+    let Ok(name) = named.parse::<ProtocolName>() else { return Ok(None) };
+    if let (Some(prepared), Some(folder)) = (prepared, folder)
+        && prepared.name != name
+    {
+        return Err(ExperimentError::OtherProtocol {
+            data: folder.into(),
+            prepared: prepared.name.as_str(),
+            asked: name.as_str(),
+        });
+    }
+    let target = || pairs.first()?.target.parent()?.file_name()?.to_str()?.parse().ok();
+    let target: Option<Expert> = prepared.map(|protocol| protocol.target).or_else(target);
+    Ok(Some(Protocol { name, target: target.unwrap_or_default() }.to_string()))
+}
+
+/// The protocol in a folder's manifest.
+fn prepared_for(folder: &Path) -> Result<Option<Protocol>> {
+    let path = folder.join(MANIFEST);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ExperimentError::io("read", &path)(error)),
+    };
+    Ok(Some(Manifest::parse(&bytes, &path).map_err(DataError::from)?.header.protocol))
+}
+
+/// The protocol under whose name published results stand beside a record's.
+///
+/// For a protocol of FiveK that is the name in `deeplpf-eval`'s list, if all of the test list and
+/// nothing else was evaluated, against Expert C; a mean over other pictures is another number.
+pub(crate) fn published_under(record: &RunRecord) -> &str {
+    let named = [
+        (ProtocolName::Dpe, "DPE"),
+        (ProtocolName::DpeIdOrder, "DPE id-order lists"),
+        (ProtocolName::Upe, "UPE"),
+        (ProtocolName::Lut480, "3D-LUT 480p"),
+    ];
+    let same = |protocol: Protocol| {
+        let test = protocol.split().test.clone();
+        protocol.to_string() == record.protocol
+            && test.iter().collect::<BTreeSet<_>>() == record.photographs.keys().collect()
+    };
+    let found = named.into_iter().find(|(name, _)| same(Protocol::new(*name)));
+    found.map_or(record.protocol.as_str(), |(_, published)| published)
+}
