@@ -146,6 +146,18 @@ pub enum ExperimentError {
         /// The folder.
         data: String,
     },
+    /// A picture with pixels that are not wholly opaque: what they look like depends on a background.
+    #[error(
+        "{} has {pixels} pixels that are not wholly opaque, whose colours depend on a background: save \
+         it without an alpha channel",
+        path.display()
+    )]
+    Transparent {
+        /// The file.
+        path: PathBuf,
+        /// How many pixels.
+        pixels: usize,
+    },
     /// Photographs of an evaluation that could not be used; no average is taken over the others.
     #[error("{} of {total} photographs could not be evaluated: {}", .failures.len(), .failures.join("; "))]
     Photographs {

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use deeplpf_core::{Checkpoint, DType, Enhancer, Input, Model, ModelConfig, select_device};
+use deeplpf_core::{Input, ModelConfig, Precision};
 use deeplpf_data::{
     DataError, Pair,
     sid::{SidInput, SidProtocol},
@@ -20,6 +20,8 @@ use crate::{
     ExperimentError, Result, fivek,
     methods::Method,
     outputs::Outputs,
+    pair_files::{JudgedPair, load_opaque},
+    placement::{Placed, load_predictor},
     predictor::Predictor,
     record::{RecordedPhotograph, RecordedPictures, RunRecord},
     recovery,
@@ -49,6 +51,8 @@ pub struct EvaluationRequest {
     pub out: PathBuf,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Numbers of the convolutions on a GPU; the CPU computes in single precision.
+    pub precision: Precision,
     /// The configuration of a checkpoint that carries none.
     pub model: Option<ModelConfig>,
     /// The protocol the data follow, for the caption. A protocol of FiveK (`dpe`, `dpe-id-order`, `upe`,
@@ -84,6 +88,8 @@ struct Evaluated {
     scores: Scores,
     photographs: BTreeMap<String, RecordedPhotograph>,
     pictures: BTreeMap<String, RecordedPictures>,
+    /// Ids of the pairs with 8 bits on one side and 16 on the other.
+    mixed_depths: Vec<String>,
     /// Of enhancing, all photographs together.
     seconds: f64,
 }
@@ -99,13 +105,18 @@ fn score_pairs(predictor: &Predictor, pairs: &PairSource) -> Result<Evaluated> {
         scores: Scores::new(described()),
         photographs: BTreeMap::new(),
         pictures: BTreeMap::new(),
+        mixed_depths: Vec::new(),
         seconds: 0.0,
     };
     let mut failures = Vec::new();
     let bar = ProgressBar::new(pairs.len() as u64).with_message("evaluating");
     for index in 0..pairs.len() {
         let mut score = || -> Result<()> {
-            let Pair { id, input, target } = pairs.load(index)?;
+            let JudgedPair { pair, mixed_depths } = match pairs {
+                PairSource::Files(paths) => load_opaque(&paths[index])?,
+                _ => JudgedPair { pair: pairs.load(index)?, mixed_depths: false },
+            };
+            let Pair { id, input, target } = pair;
             let started = Instant::now();
             let (output, filters) = predictor.predict(input.view())?;
             evaluated.seconds += started.elapsed().as_secs_f64();
@@ -117,6 +128,9 @@ fn score_pairs(predictor: &Predictor, pairs: &PairSource) -> Result<Evaluated> {
             let ours = score_image(&metrics, &id, output.view(), target.view())?;
             let unchanged = score_image(&metrics, &id, input.view(), target.view())?;
             let pictures = RecordedPictures::new(input.view(), output.view(), target.view())?;
+            if mixed_depths {
+                evaluated.mixed_depths.push(id.clone());
+            }
             evaluated.scores.insert(ours)?;
             evaluated.input_scores.insert(unchanged)?;
             let (_, height, width) = input.dim();
@@ -139,15 +153,26 @@ fn score_pairs(predictor: &Predictor, pairs: &PairSource) -> Result<Evaluated> {
 }
 
 /// Enhances and scores every pair, and leaves the record of it in `folder`, which is created.
+/// Announces what a reader of the scores must know about the pairs.
 pub(crate) fn record_evaluation(
     predictor: &Predictor,
     tested: &TestPairs,
     label: String,
     weights: &Path,
     folder: &Path,
+    announce: &mut dyn FnMut(&str),
 ) -> Result<RunRecord> {
-    let Evaluated { input_scores, scores, photographs, pictures, seconds } =
+    let Evaluated { input_scores, scores, photographs, pictures, mixed_depths, seconds } =
         score_pairs(predictor, &tested.pairs)?;
+    if !mixed_depths.is_empty() {
+        announce(&format!(
+            "{} of {} pairs have 8 bits on one side and 16 on the other, so that rounding is part of \
+             their difference: {}",
+            mixed_depths.len(),
+            tested.pairs.len(),
+            mixed_depths.join(", ")
+        ));
+    }
     fs::create_dir_all(folder).map_err(ExperimentError::io("create", folder))?;
     let model = predictor.model();
     let record = RunRecord::new(
@@ -162,29 +187,6 @@ pub(crate) fn record_evaluation(
     );
     record.write(folder, &pictures)?;
     Ok(record)
-}
-
-fn load_model(weights: &Path, model: Option<&ModelConfig>, device: &str) -> Result<Model> {
-    let device = select_device(device)?;
-    Ok(Checkpoint::read(weights)?.model(model, DType::F32, &device)?)
-}
-
-/// The model of a checkpoint, ready to enhance photographs.
-pub(crate) fn load_enhancer(
-    weights: &Path,
-    model: Option<&ModelConfig>,
-    device: &str,
-) -> Result<Enhancer> {
-    Ok(Enhancer::new(load_model(weights, model, device)?)?)
-}
-
-/// The model of a checkpoint, ready to be evaluated.
-pub(crate) fn load_predictor(
-    weights: &Path,
-    model: Option<&ModelConfig>,
-    device: &str,
-) -> Result<Predictor> {
-    Predictor::new(load_model(weights, model, device)?)
 }
 
 /// The pairs that `request` asks for, with inputs such as a model that takes `input` needs.
@@ -224,16 +226,31 @@ fn requested_pairs(request: &EvaluationRequest, input: Input) -> Result<TestPair
 
 /// Enhances every pair's input, scores it against the target, and writes `metrics.json`,
 /// `per_image.csv`, the table as `.md`, `.csv`, `.tex` and `.json`, plots, `contact_sheet.png`, `report.html` and the record
-/// from which [`crate::report`] makes others.
+/// from which [`crate::report`] makes others. `announce` is given one sentence at a time for the user.
 ///
 /// # Errors
 /// A checkpoint or pair that cannot be used, or a folder that cannot be written. If some pairs
 /// fail, all are tried and all failures are named.
-pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
-    let predictor = load_predictor(&request.weights, request.model.as_ref(), &request.device)?;
+pub fn evaluate(
+    request: &EvaluationRequest,
+    announce: &mut dyn FnMut(&str),
+) -> Result<EvaluationSummary> {
+    let Placed { computes: predictor, place } = load_predictor(
+        &request.weights,
+        request.model.as_ref(),
+        &request.device,
+        request.precision,
+        announce,
+    )?;
     let tested = requested_pairs(request, predictor.model().config().input)?;
     let label = "DeepLPF".to_string();
-    let record = record_evaluation(&predictor, &tested, label, &request.weights, &request.out)?;
+    let mut remarks = Vec::new();
+    let mut remark = |text: &str| {
+        announce(text);
+        remarks.push(format!("Note: {text}."));
+    };
+    let record =
+        record_evaluation(&predictor, &tested, label, &request.weights, &request.out, &mut remark)?;
     let run =
         Run { label: record.label.clone(), folder: request.out.clone(), record, training: None };
     let method = Method::of_run(run);
@@ -248,13 +265,13 @@ pub fn evaluate(request: &EvaluationRequest) -> Result<EvaluationSummary> {
                 record.filters, config.dialect, config.fixes
             ),
             format!(
-                "Time: mean over the images on device `{}`, {} threads, without decoding.",
-                request.device,
+                "Time: mean over the images on the {place}, {} threads, without decoding.",
                 std::thread::available_parallelism().map_or(1, usize::from)
             ),
         ]
         .into_iter()
         .chain(recovery)
+        .chain(remarks)
         .collect(),
         methods: std::slice::from_ref(&method),
         shown: 0,

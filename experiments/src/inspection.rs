@@ -7,7 +7,7 @@ use std::{
 
 use candle_core::Tensor;
 use deeplpf_core::{
-    CoreError, DType, Device, Enhancer, Fixes, Mode, ModelConfig, PredictedParameters,
+    CoreError, DType, Device, Enhancer, Fixes, Mode, ModelConfig, Precision, PredictedParameters,
 };
 use deeplpf_data::{atomic_file, decode};
 use deeplpf_eval::{
@@ -20,7 +20,7 @@ use deeplpf_filters::{Dialect, FilterStack};
 use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
-use crate::{ExperimentError, Result, evaluation::load_enhancer};
+use crate::{ExperimentError, Result, placement::load_enhancer};
 
 /// Longest side of the picture with the filters.
 const PICTURE_EDGE: u32 = 1600;
@@ -39,6 +39,8 @@ pub struct InspectionRequest {
     pub out: PathBuf,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Numbers of the convolutions on a GPU; the CPU computes in single precision.
+    pub precision: Precision,
     /// The configuration of a checkpoint that carries none.
     pub model: Option<ModelConfig>,
 }
@@ -80,13 +82,24 @@ struct ParametersFile<'a> {
 ///
 /// The parameters are those of the photograph at its own size. The maps show them on a copy of at
 /// most 1024 pixels: exactly for the graduated and elliptical filters, which depend on the place
-/// only; the polynomial filter's also depends on Y1, which is the network's of the copy.
+/// only; the polynomial filter's also depends on Y1, which is the network's of the copy, computed on
+/// the CPU. `announce` is given one sentence at a time for the user.
 ///
 /// # Errors
 /// A photograph or checkpoint that cannot be used, or a folder that cannot be written.
-pub fn inspect(request: &InspectionRequest) -> Result<InspectionSummary> {
+pub fn inspect(
+    request: &InspectionRequest,
+    announce: &mut dyn FnMut(&str),
+) -> Result<InspectionSummary> {
     let photograph = decode(&request.photograph)?.pixels;
-    let enhancer = load_enhancer(&request.weights, request.model.as_ref(), &request.device)?;
+    let enhancer = load_enhancer(
+        &request.weights,
+        request.model.as_ref(),
+        &request.device,
+        request.precision,
+        announce,
+    )?
+    .computes;
     let enhancement = enhancer.enhance(photograph.view())?;
     let parameters = &enhancement.parameters;
     let config = enhancer.model().config();

@@ -17,6 +17,8 @@ mod inspection;
 mod lpips_weights;
 mod methods;
 mod outputs;
+mod pair_files;
+mod placement;
 mod plan;
 mod predictor;
 mod recipe;

@@ -1,7 +1,7 @@
 //! A checkpoint that judges photographs and one that judges packed mosaics, used alike.
 
 use candle_core::{DType, Tensor};
-use deeplpf_core::{CoreError, Enhancer, Input, Mode, Model};
+use deeplpf_core::{CoreError, Enhancer, Mode, Model};
 use deeplpf_filters::{FilterStack, StackParams};
 use ndarray::{Array3, ArrayView3};
 
@@ -16,13 +16,6 @@ pub(crate) enum Predictor {
 }
 
 impl Predictor {
-    pub fn new(model: Model) -> Result<Self> {
-        Ok(match model.config().input {
-            Input::Rgb => Self::Photographs(Box::new(Enhancer::new(model)?)),
-            Input::Bayer | Input::Xtrans => Self::Mosaics(Box::new(model)),
-        })
-    }
-
     pub fn model(&self) -> &Model {
         match self {
             Self::Photographs(enhancer) => enhancer.model(),

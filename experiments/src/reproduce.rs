@@ -6,15 +6,17 @@ use std::{
     time::Instant,
 };
 
+use deeplpf_core::Precision;
 use deeplpf_train::{RunFolder, TrainConfig, TrainingData, Watch, train_watched};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ExperimentError, Recipe, Result, Scale,
-    evaluation::{load_predictor, record_evaluation},
+    evaluation::record_evaluation,
     fingerprint::{CODE_VERSION, Fingerprint, hash_of_file, hash_pairs, read_json, write_json},
     methods::Method,
     outputs::Outputs,
+    placement::load_predictor,
     recipe::{TestSpec, Training},
     record::has_record,
     runs::{Run, read_run},
@@ -128,7 +130,7 @@ pub fn reproduce(request: &ReproduceRequest, watch: &mut dyn Watch) -> Result<Re
                 let data = hashes.of(&training.config, &places)?;
                 let weights = train_run(&training, request, &places, data, &place, watch)?;
                 for (tested, runs) in tested.iter().zip(&mut runs) {
-                    runs.push(judge(&training, &spec.label, &weights, tested)?);
+                    runs.push(judge(&training, &spec.label, &weights, tested, watch)?);
                 }
                 Ok(())
             };
@@ -244,7 +246,13 @@ fn set_aside(run: &Path) -> Result<()> {
 }
 
 /// Evaluates weights on a set unless these weights were by this code on these pairs.
-fn judge(training: &Training, label: &str, weights: &Path, tested: &Tested) -> Result<Run> {
+fn judge(
+    training: &Training,
+    label: &str,
+    weights: &Path,
+    tested: &Tested,
+    watch: &mut dyn Watch,
+) -> Result<Run> {
     let folder = tested.out.join("runs").join(&training.folder);
     let marker = folder.join("evaluated.json");
     let now = Evaluated {
@@ -259,8 +267,13 @@ fn judge(training: &Training, label: &str, weights: &Path, tested: &Tested) -> R
         }
         return Ok(run);
     }
-    let predictor = load_predictor(weights, None, &training.config.device)?;
-    let record = record_evaluation(&predictor, &tested.pairs, label.to_owned(), weights, &folder)?;
+    let announce = &mut |sentence: &str| watch.note(sentence);
+    // In single precision whatever it was trained in: the scores are the checkpoint's own.
+    let predictor =
+        load_predictor(weights, None, &training.config.device, Precision::Fp32, announce)?.computes;
+    let label = label.to_owned();
+    let record =
+        record_evaluation(&predictor, &tested.pairs, label, weights, &folder, announce)?;
     record.scores.write_json(&folder.join("evaluation.json"))?;
     write_json(&marker, &now)?;
     read_run(&folder)

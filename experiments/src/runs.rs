@@ -5,12 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use deeplpf_core::Precision;
 use deeplpf_eval::Scores;
 use deeplpf_train::{EpochRecord, RunFolder, TrainConfig, TrainingData};
 
 use crate::{
     ExperimentError, Result,
-    evaluation::{load_predictor, record_evaluation},
+    evaluation::record_evaluation,
+    placement::load_predictor,
     record::{RunRecord, has_record},
     test_pairs::TestPairs,
 };
@@ -154,9 +156,9 @@ fn evaluate_validation(folder: &Path, device: &str, announce: &mut dyn FnMut(&st
         folder: (config.data.source != "sample").then(|| data.to_path_buf()),
     };
     let weights = RunFolder::new(folder).best();
-    let predictor = load_predictor(&weights, None, device)?;
+    let predictor = load_predictor(&weights, None, device, Precision::Fp32, announce)?.computes;
     let label = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
-    record_evaluation(&predictor, &tested, label, &weights, folder)?;
+    record_evaluation(&predictor, &tested, label, &weights, folder, announce)?;
     Ok(())
 }
 

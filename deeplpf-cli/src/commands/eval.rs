@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deeplpf_core::Checkpoint;
+use deeplpf_core::{Checkpoint, Precision};
 use deeplpf_experiments::{EvaluationRequest, evaluate};
 
 use crate::console;
@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
+    /// Numbers of the convolutions on a GPU: fp32, tf32 or bf16; the CPU computes in fp32.
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
+
     /// The protocol the data follow, for the caption: FiveK's `dpe`, `dpe-id-order`, `upe` or
     /// `lut480`, which is written out there, or words of your own. Without it, a folder of `data
     /// prepare` says what it follows. Results published under the protocol stand below those of its
@@ -64,16 +68,18 @@ prediction and target, and report.html, which shows them all.";
 /// Evaluates and prints the table.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let checkpoint = Checkpoint::read(&args.weights)?;
-    let summary = evaluate(&EvaluationRequest {
+    let request = EvaluationRequest {
         weights: args.weights.clone(),
         data: args.data.clone(),
         target: args.target.clone(),
         split: args.split.clone(),
         out: args.out.clone(),
         device: args.device.clone(),
+        precision: args.precision,
         model: args.model.configuration(&checkpoint),
         protocol: args.protocol.clone(),
-    })?;
+    };
+    let summary = evaluate(&request, &mut |text| console::note(text))?;
     console::print(&format!("{summary}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deeplpf_core::Checkpoint;
+use deeplpf_core::{Checkpoint, Precision};
 use deeplpf_experiments::{InspectionRequest, inspect};
 
 use crate::console;
@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
+    /// Numbers of the convolutions on a GPU: fp32, tf32 or bf16; the CPU computes in fp32.
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    precision: Precision,
+
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -44,13 +48,15 @@ for the filters the model has; and params.json, every parameter.";
 /// Writes the pictures and prints their names.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let checkpoint = Checkpoint::read(&args.weights)?;
-    let summary = inspect(&InspectionRequest {
+    let request = InspectionRequest {
         photograph: args.photo.clone(),
         weights: args.weights.clone(),
         out: args.out.clone(),
         device: args.device.clone(),
+        precision: args.precision,
         model: args.model.configuration(&checkpoint),
-    })?;
+    };
+    let summary = inspect(&request, &mut |text| console::note(text))?;
     console::print(&format!("{summary}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

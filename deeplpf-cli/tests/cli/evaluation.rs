@@ -95,6 +95,50 @@ fn data_that_is_not_fit_is_named_and_nothing_is_written() {
     assert!(room.files("evaluation").is_empty(), "{:?}", room.files("evaluation"));
 }
 
+#[test]
+fn a_picture_that_is_not_opaque_is_refused() {
+    let room = room();
+    let opaque = image::DynamicImage::ImageRgb8(room.picture("pairs/input/a.png", 96, 64));
+    let mut picture = opaque.to_rgba8();
+    picture.save(room.path("pairs/input/a.png")).unwrap();
+    room.run(EVAL).succeeds();
+    for side in ["input", "target"] {
+        let name = format!("pairs/{side}/b.png");
+        let before = room.read(&name);
+        picture.put_pixel(3, 5, image::Rgba([9, 8, 7, 254]));
+        picture.save(room.path(&name)).unwrap();
+        let run = EVAL.replace("-o evaluation", "-o refused");
+        room.run(&run).fails(&["1 of 2", &name, "1 pixels", "not wholly opaque", "alpha"]);
+        assert!(!room.path("refused").exists());
+        room.write(&name, before);
+    }
+}
+
+#[test]
+fn mixed_depths_are_said_on_the_screen_and_under_the_table() {
+    let room = room();
+    let quiet = room.run(EVAL).succeeds();
+    assert!(!quiet.stderr.contains("8 bits on one side"), "{quiet:?}");
+    room.picture16("pairs/target/b.png", 96, 64);
+    let run = room.run(EVAL);
+    assert_eq!(run.code, 0, "{run:?}");
+    let note = "1 of 2 pairs have 8 bits on one side and 16 on the other";
+    assert!(run.stderr.contains(note), "{run:?}");
+    let table = String::from_utf8(room.read("evaluation/table.md")).unwrap();
+    assert!(table.contains(note) && table.contains(": b"), "{table}");
+}
+
+#[test]
+fn the_device_is_chosen_by_name_and_stands_under_the_table() {
+    let room = room();
+    room.run(&format!("{EVAL} --device cpu --precision fp32")).succeeds();
+    let table = String::from_utf8(room.read("evaluation/table.md")).unwrap();
+    assert!(table.contains("on the CPU"), "{table}");
+    room.run(&format!("{EVAL}2 --device gpu")).fails(&["gpu", "known devices"]);
+    room.run(&format!("{EVAL}2 --device cuda:99")).fails(&["cuda:99"]);
+    assert!(!room.path("evaluation2").exists());
+}
+
 const RECIPE: &str = r#"
 title = "Tiny"
 description = "Two runs."

@@ -47,5 +47,7 @@ fn what_cannot_be_inspected_is_named_and_nothing_is_written() {
     inspect("missing.png").fails(&["missing.png"]);
     room.picture("p.png", 96, 64);
     room.run("inspect p.png --weights none.safetensors -o out").fails(&["none.safetensors"]);
+    let inspect_on = "inspect p.png --weights w.safetensors -o out --device";
+    room.run(&format!("{inspect_on} cuda:99")).fails(&["cuda:99"]);
     assert!(!room.path("out").exists());
 }
