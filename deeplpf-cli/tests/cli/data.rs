@@ -76,10 +76,9 @@ fn a_set_is_prepared_and_what_is_missing_is_said() {
 fn a_table_says_the_protocol_of_a_prepared_set() {
     let room = Room::with_weights();
     originals(&room, 2, (90, 60));
-    room.run("data prepare --protocol upe --from from --to to --allow-missing --expert b")
-        .succeeds();
+    room.run("data prepare --protocol upe --from from --to to --allow-missing").succeeds();
     let eval = "eval --weights w.safetensors --data";
-    let says = "FiveK upe: 4500/0/500 ids, input as shot, Expert B, long edge 512, 8-bit sRGB";
+    let says = "FiveK upe: 4500/0/500 ids, input as shot, Expert C, long edge 512, 8-bit sRGB";
     for line in [format!("{eval} to -o e"), format!("{eval} to --protocol upe -o e")] {
         let run = room.run(&line).succeeds();
         assert!(run.stdout.contains(says) && !run.stdout.contains("24.48"), "{run:?}");
@@ -149,7 +148,12 @@ fn killed_at_any_moment_it_goes_on() {
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
         // Longer each time, so that it comes to an end however slow the machine is.
         std::thread::sleep(Duration::from_millis(15 * (k + 1)));
-        if program.try_wait().expect("a child").is_some_and(|status| status.success()) {
+        if let Some(status) = program.try_wait().expect("a child") {
+            assert!(
+                status.success(),
+                "what a kill left was refused: {:?}",
+                room.run(&arguments("to"))
+            );
             break;
         }
         program.kill().expect("a child");

@@ -34,7 +34,7 @@ const LIGHT: Polynomial<7> = Polynomial {
         0.167_678_69,
         0.040_569_433,
         0.003_496_724_5,
-        -0.000_070_042_186,
+        -0.000_070_042_19,
     ],
 };
 
@@ -42,7 +42,7 @@ const LIGHT: Polynomial<7> = Polynomial {
 /// largest error: 7.8e-8.
 const SHOWN: Polynomial<9> = Polynomial {
     centre: 0.618_272_5,
-    half: 0.381_727_48,
+    half: 0.381_727_5,
     coefficients: [
         0.418_389_98,
         0.487_126_56,

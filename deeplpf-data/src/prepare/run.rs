@@ -87,16 +87,18 @@ impl Plan {
         let header = Header::new(self.protocol);
         let known = self.known(to, &header)?;
         let folders = ["input", self.protocol.target.folder()].map(|name| to.join(name));
+        remove_partials(to)?;
+        // Before the folders: they without a journal would be somebody else's after a kill here.
+        let journal = Journal::open(to, &header, &known)?;
         for folder in &folders {
             fs::create_dir_all(folder).map_err(|e| DataError::write(folder, e))?;
             remove_partials(folder)?;
         }
-        remove_partials(to)?;
         let work = Work {
             plan: self,
             to,
             known: &known,
-            journal: Mutex::new(Journal::open(to, &header, &known)?),
+            journal: Mutex::new(journal),
             manifest_removed: Mutex::new(false),
             next: AtomicUsize::new(0),
             done: AtomicUsize::new(0),

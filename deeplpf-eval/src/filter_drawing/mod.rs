@@ -7,12 +7,13 @@
 //! elliptical filter is the outline inside which it acts (solid), its centre (a cross) and its two
 //! semi-axes (dashed). Every instance has a name, `G1` or `E2`, a colour of its own that can be told
 //! apart with any colour vision (Okabe and Ito 2008), and dark borders around its light lines, so
-//! that it shows on any photograph. An instance that leaves all channels as they are is drawn
+//! that it shows on any photograph. Labels that would lie over others stand beside them. An instance that leaves all channels as they are is drawn
 //! faintly.
 
 mod clip;
 mod elliptical;
 mod graduated;
+mod labels;
 mod numbers;
 mod raster;
 mod svg;
@@ -106,6 +107,7 @@ impl FilterDrawing {
         for k in 0..params.elliptical.len() {
             instances.push(draw_elliptical(config, &params.elliptical, k, size));
         }
+        labels::separate(&mut instances, size);
         Self { size, instances, numbers: numbers::blocks(config, &params) }
     }
 
