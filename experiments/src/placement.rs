@@ -67,7 +67,16 @@ pub(crate) fn load_predictor(
     precision: Precision,
     announce: &mut dyn FnMut(&str),
 ) -> Result<Placed<Predictor>> {
-    let model = load_model(weights, model)?;
+    place_predictor(load_model(weights, model)?, device, precision, announce)
+}
+
+/// Any model, ready to be evaluated: see [`load_predictor`].
+pub(crate) fn place_predictor(
+    model: Model,
+    device: &str,
+    precision: Precision,
+    announce: &mut dyn FnMut(&str),
+) -> Result<Placed<Predictor>> {
     match model.config().input {
         Input::Rgb => {
             let Placed { computes, place } = place(model, device, precision, announce)?;

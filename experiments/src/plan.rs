@@ -11,7 +11,7 @@ use std::{
 };
 
 use candle_core::{DType, Device};
-use deeplpf_core::{Compute, Model, ModelConfig};
+use deeplpf_core::{Compute, Model, ModelConfig, Precision};
 use deeplpf_data::Pair;
 use deeplpf_eval::{metrics::metrics_by_key, published::published_results, score_image};
 use deeplpf_train::{Batch, RunFolder, TrainConfig, Trainer, TrainingData};
@@ -21,7 +21,7 @@ use crate::{
     Recipe, ReportedStatus, ReproduceRequest, Result,
     evaluation::METRICS,
     fingerprint::{Fingerprint, hash_pairs},
-    predictor::Predictor,
+    placement::place_predictor,
     scale::DataDefinition,
     test_pairs::named_test_pairs,
 };
@@ -296,7 +296,7 @@ fn measure(config: &TrainConfig, cut: (usize, usize), size: (usize, usize)) -> R
     }
     let step = started.elapsed() / MEASURED_STEPS * config.data.accumulate as u32;
     let whole = pair(size);
-    let predictor = Predictor::new(new_model()?)?;
+    let predictor = place_predictor(new_model()?, "cpu", Precision::Fp32, &mut |_| {})?.computes;
     let started = Instant::now();
     let (output, _) = predictor.predict(whole.input.view())?;
     let predict = started.elapsed();

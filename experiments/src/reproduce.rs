@@ -272,8 +272,7 @@ fn judge(
     let predictor =
         load_predictor(weights, None, &training.config.device, Precision::Fp32, announce)?.computes;
     let label = label.to_owned();
-    let record =
-        record_evaluation(&predictor, &tested.pairs, label, weights, &folder, announce)?;
+    let record = record_evaluation(&predictor, &tested.pairs, label, weights, &folder, announce)?;
     record.scores.write_json(&folder.join("evaluation.json"))?;
     write_json(&marker, &now)?;
     read_run(&folder)
