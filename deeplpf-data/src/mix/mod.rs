@@ -152,7 +152,8 @@ impl Entry {
     fn names(&self) -> impl Iterator<Item = String> + '_ {
         (1..=self.copies).map(|copy| match copy {
             1 => self.id.clone(),
-            _ => format!("{}-{copy}", self.id),
+            // In front: of `a0001-2` FiveK's layouts see the id alone, and copies would be one pair.
+            _ => format!("copy{copy}-{}", self.id),
         })
     }
 
@@ -186,8 +187,8 @@ fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
     found.require_complete()?;
     let ids: Vec<&str> = found.ids().collect();
     let (test, valid) = (source.test.among(folder, &ids)?, source.valid.among(folder, &ids)?);
-    let entry = |at: usize, part, kind, copies, end: &str| Entry {
-        id: format!("{}{}{end}", source.prefix, ids[at]),
+    let entry = |at: usize, part, kind, copies, start: &str| Entry {
+        id: format!("{start}{}{}", source.prefix, ids[at]),
         part,
         kind,
         copies,
@@ -206,16 +207,16 @@ fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
         }
         entries.push(entry(at, part, Kind::Pair, copies, ""));
     }
-    for (asked, what, kind, end) in [
-        (source.unchanged, "unchanged", Kind::Unchanged, "-unchanged"),
-        (source.grey, "grey", Kind::Grey, "-grey"),
+    for (asked, what, kind, start) in [
+        (source.unchanged, "unchanged", Kind::Unchanged, "unchanged-"),
+        (source.grey, "grey", Kind::Grey, "grey-"),
     ] {
         let there = train.len();
         if asked > there {
             return Err(MixError::TooFew { folder: folder.into(), what, asked, there });
         }
         let evenly = (0..asked).map(|k| train[k * there / asked]);
-        entries.extend(evenly.map(|at| entry(at, Part::Train, kind, 1, end)));
+        entries.extend(evenly.map(|at| entry(at, Part::Train, kind, 1, start)));
     }
     Ok(entries)
 }

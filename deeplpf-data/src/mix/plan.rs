@@ -51,10 +51,11 @@ pub struct Source {
     pub test: Choice,
     /// The pairs for validation, of those that are not for the test.
     pub valid: Choice,
-    /// How often each training pair occurs, at least once.
+    /// How often each training pair occurs, at least once; the ids of the others begin with `copy2-`
+    /// and so on.
     pub copies: u32,
     /// So many training pairs, evenly chosen, whose target is also an input that stays as it is: what
-    /// has been retouched needs nothing more. Their ids end in `-unchanged`.
+    /// has been retouched needs nothing more. Their ids begin with `unchanged-`.
     pub unchanged: usize,
     /// So many training pairs, evenly chosen, that also occur as their grey values: what has no
     /// colour gets none. Their ids end in `-grey`.
