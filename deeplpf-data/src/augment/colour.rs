@@ -71,15 +71,25 @@ impl ColourAugmentation {
         let exposure = within(self.exposure);
         let white_balance = within(self.white_balance);
         let saturation = within(self.saturation);
-        let gains = (exposure.is_some() || white_balance.is_some()).then(|| {
-            let (e, w) = (exposure.unwrap_or(0.0), white_balance.unwrap_or(0.0));
-            [e + w, e, e - w].map(|ev| ev.exp2() as f32)
-        });
-        ColourChange { gains, saturation: saturation.map(|s| (1.0 + s) as f32) }
+        let saturation = saturation.map(|s| (1.0 + s) as f32);
+        if exposure.is_none() && white_balance.is_none() {
+            return ColourChange { gains: None, saturation };
+        }
+        let of_input =
+            ColourChange::of_input(exposure.unwrap_or(0.0), white_balance.unwrap_or(0.0));
+        ColourChange { saturation, ..of_input }
     }
 }
 
 impl ColourChange {
+    /// The change of the input alone by `exposure` and `white_balance`, in EV: red, green and blue
+    /// times 2^(e + w), 2^e, 2^(e - w).
+    #[must_use]
+    pub fn of_input(exposure: f64, white_balance: f64) -> Self {
+        let (e, w) = (exposure, white_balance);
+        Self { gains: Some([e + w, e, e - w].map(|ev| ev.exp2() as f32)), saturation: None }
+    }
+
     /// Changes a pair, each 3 x H x W without gaps, in place.
     pub fn apply(&self, input: &mut [f32], target: &mut [f32]) {
         if let Some(saturation) = self.saturation {

@@ -18,6 +18,7 @@ use ndarray::{Array3, ArrayView3};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::augment::ColourChange;
 use crate::synthetic::crop_and_scale;
 use crate::{DataError, OutputFormat, PairPaths, atomic_file, encode, layout};
 
@@ -61,6 +62,8 @@ struct Entry {
     part: Part,
     kind: Kind,
     copies: u32,
+    /// Exposure and white balance, in EV, of the inputs of the second copy and those after it; or none.
+    changes: Vec<[f64; 2]>,
     paths: PairPaths,
 }
 
@@ -72,6 +75,8 @@ struct Record<'a> {
     part: Part,
     kind: Kind,
     copies: u32,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    exposure_and_white_balance_ev: &'a [[f64; 2]],
     width: usize,
     height: usize,
 }
@@ -136,8 +141,10 @@ pub fn mix(
         }
     }
     let pairs = entries.iter().zip(&sizes).map(|(entry, &(width, height))| {
-        let &Entry { ref id, part, kind, copies, ref paths } = entry;
-        Record { id, of: &paths.id, part, kind, copies, width, height }
+        let &Entry { ref id, part, kind, copies, ref changes, ref paths } = entry;
+        let exposure_and_white_balance_ev = changes;
+        let of = &paths.id;
+        Record { id, of, part, kind, copies, exposure_and_white_balance_ev, width, height }
     });
     let file = MixFile { plan, counts, pairs: pairs.collect() };
     let path = out.join(MIX_FILE);
@@ -168,8 +175,18 @@ impl Entry {
         if self.kind == Kind::Grey {
             (input, target) = (grey(input.view()), grey(target.view()));
         }
-        for name in self.names() {
-            for (folder, pixels) in [("input", &input), ("target", &target)] {
+        let changes = std::iter::once(None).chain(self.changes.iter().map(Some));
+        for (name, change) in self.names().zip(changes.chain(std::iter::repeat(None))) {
+            let changed = change.map(|&[exposure, white_balance]| {
+                let change = ColourChange::of_input(exposure, white_balance);
+                let mut input = input.clone();
+                if let (Some(input), Some(target)) = (input.as_slice_mut(), target.as_slice_mut()) {
+                    change.apply(input, target);
+                }
+                input
+            });
+            let input = changed.as_ref().unwrap_or(&input);
+            for (folder, pixels) in [("input", input), ("target", &target)] {
                 let path = out.join(folder).join(format!("{name}.png"));
                 encode(path, pixels.view(), OutputFormat::Png, None)?;
             }
@@ -192,6 +209,7 @@ fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
         part,
         kind,
         copies,
+        changes: Vec::new(),
         paths: found.pairs[at].clone(),
     };
     let mut entries = Vec::new();
@@ -202,10 +220,12 @@ fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
             (false, true) => (Part::Valid, 1),
             (false, false) => (Part::Train, source.copies),
         };
+        let mut entry = entry(at, part, Kind::Pair, copies, "");
         if part == Part::Train {
+            entry.changes = changes(source, train.len());
             train.push(at);
         }
-        entries.push(entry(at, part, Kind::Pair, copies, ""));
+        entries.push(entry);
     }
     for (asked, what, kind, start) in [
         (source.unchanged, "unchanged", Kind::Unchanged, "unchanged-"),
@@ -219,6 +239,21 @@ fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
         entries.extend(evenly.map(|at| entry(at, Part::Train, kind, 1, start)));
     }
     Ok(entries)
+}
+
+/// Exposure and white balance of the copies of the `place`-th training pair, in EV: points of a
+/// sequence that fills the square evenly however many there are (Roberts' R2, of the plastic number).
+fn changes(source: &Source, place: usize) -> Vec<[f64; 2]> {
+    const STEPS: [f64; 2] = [0.754_877_666_246_692_8, 0.569_840_290_998_053_3];
+    let most = [source.exposure, source.white_balance];
+    if most == [0.0; 2] {
+        return Vec::new();
+    }
+    let others = source.copies as usize - 1;
+    let point = |at: usize| {
+        std::array::from_fn(|k| most[k] * (2.0 * (0.5 + STEPS[k] * at as f64).fract() - 1.0))
+    };
+    (0..others).map(|copy| point(place * others + copy)).collect()
 }
 
 fn scaled(pixels: ArrayView3<'_, f32>, plan: &MixPlan) -> Array3<f32> {

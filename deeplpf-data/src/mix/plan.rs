@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MixError;
+use crate::augment::ColourAugmentation;
 use crate::layout::id_of;
 
 /// A set made of parts of several sets.
@@ -17,6 +18,8 @@ use crate::layout::id_of;
 /// test = ["a4514", "a4591"]
 /// valid = { every = 20, first = 5 }
 /// copies = 4              # how often a training pair occurs
+/// exposure = 0.5          # how far the copies' inputs are exposed otherwise, in EV
+/// white_balance = 0.1     # the same of their white balance
 /// unchanged = 20          # so many of the training targets are also pairs of their own: see Source
 /// grey = 60               # so many training pairs also occur in black and white
 /// ```
@@ -54,11 +57,17 @@ pub struct Source {
     /// How often each training pair occurs, at least once; the ids of the others begin with `copy2-`
     /// and so on.
     pub copies: u32,
+    /// How far the inputs of the copies, from the second on, are exposed otherwise, in EV:
+    /// [`ColourAugmentation::exposure`](crate::augment::ColourAugmentation). The target stays what
+    /// the retoucher made. Changes are spread evenly over the copies of the source, not drawn.
+    pub exposure: f64,
+    /// The same of the white balance.
+    pub white_balance: f64,
     /// So many training pairs, evenly chosen, whose target is also an input that stays as it is: what
     /// has been retouched needs nothing more. Their ids begin with `unchanged-`.
     pub unchanged: usize,
     /// So many training pairs, evenly chosen, that also occur as their grey values: what has no
-    /// colour gets none. Their ids end in `-grey`.
+    /// colour gets none. Their ids begin with `grey-`.
     pub grey: usize,
 }
 
@@ -71,6 +80,8 @@ impl Default for Source {
             test: Choice::default(),
             valid: Choice::default(),
             copies: 1,
+            exposure: 0.0,
+            white_balance: 0.0,
             unchanged: 0,
             grey: 0,
         }
@@ -145,12 +156,24 @@ impl MixPlan {
         if self.short_edge != 0 && self.short_edge < self.multiple_of.max(16) {
             return refuse("short_edge must be 0, or at least 16 and multiple_of".into());
         }
-        for Source { folder, prefix, copies, .. } in &self.source {
+        for source in &self.source {
+            let Source { folder, prefix, copies, exposure, white_balance, .. } = source;
             if folder.is_empty() {
                 return refuse("a [[source]] has no folder".into());
             }
             if *copies == 0 || *copies > 1000 {
                 return refuse(format!("{folder}: copies must be at least 1 and at most 1000"));
+            }
+            let most = ColourAugmentation::MOST_EV;
+            for (name, value) in [("exposure", *exposure), ("white_balance", *white_balance)] {
+                if !(0.0..=most).contains(&value) {
+                    return refuse(format!("{folder}: {name} must be from 0 to {most} EV"));
+                }
+                if value > 0.0 && *copies == 1 {
+                    return refuse(format!(
+                        "{folder}: {name} changes the second copy and those after it; set copies"
+                    ));
+                }
             }
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             if !prefix.chars().all(plain) || prefix.starts_with('-') {

@@ -113,6 +113,9 @@ fn what_cannot_be_mixed_is_named() {
     fails(&|plan| plan.source[1].prefix = "a-".into(), "would be called `a-");
     fails(&|plan| plan.source[0].prefix = "../".into(), "prefix");
     fails(&|plan| plan.source[0].copies = 0, "copies");
+    fails(&|plan| plan.source[0].exposure = 5.0, "exposure must be from 0 to 4 EV");
+    fails(&|plan| plan.source[0].white_balance = f64::NAN, "white_balance must be");
+    fails(&|plan| plan.source[1].exposure = 0.1, "set copies");
     fails(&|plan| plan.source[1].unchanged = 3, "3 unchanged pairs are asked for, but it has 2");
     fails(
         &|plan| plan.source[0].valid = Choice::Ids(vec!["x".into()]),
@@ -124,6 +127,47 @@ fn what_cannot_be_mixed_is_named() {
 
     let full = mix(&plan(&ids), room.path(), &room.path().join("set"), &|_, _| {});
     assert!(matches!(full, Err(MixError::Data(_))), "a folder with something in it");
+}
+
+/// Copies are exposed otherwise, each in its own way; the first and what is held out are not, and no
+/// target is.
+#[test]
+fn copies_are_exposed_otherwise_within_bounds() {
+    let room = tempfile::tempdir().expect("a folder");
+    set(&room.path().join("set"), 4);
+    let ids = ids(4);
+    let source = Source {
+        folder: "set".into(),
+        test: Choice::Ids(vec![ids[3].clone()]),
+        copies: 4,
+        exposure: 0.5,
+        white_balance: 0.1,
+        ..Source::default()
+    };
+    let plan = MixPlan { source: vec![source], ..MixPlan::default() };
+    let out = room.path().join("mixed");
+    mix(&plan, room.path(), &out, &|_, _| {}).expect("mixed");
+    let set = PairedFolder::open(room.path().join("set")).expect("pairs");
+    let mixed = PairedFolder::open(&out).expect("pairs");
+    let load = |folder: &PairedFolder, id: &str| folder.get(id).expect(id).load().expect("decodes");
+    let mut means = Vec::new();
+    for id in &ids[..3] {
+        let original = load(&set, id);
+        assert_eq!(load(&mixed, id).input, original.input);
+        for copy in 2..=4 {
+            let copy = load(&mixed, &format!("copy{copy}-{id}"));
+            assert_eq!(copy.target, original.target);
+            let mean = |pixels: &ndarray::Array3<f32>| f64::from(pixels.mean().expect("pixels"));
+            let change = mean(&copy.input) / mean(&original.input);
+            // 0.5 EV are at most a factor of 2^(0.5 / 2.2) or so of encoded values.
+            assert!((0.8..1.25).contains(&change), "{id}: {change}");
+            means.push(change);
+        }
+    }
+    means.sort_by(f64::total_cmp);
+    assert!(means.windows(2).all(|two| two[0] < two[1]), "each differs: {means:?}");
+    assert!(means[0] < 0.95 && means[8] > 1.05, "both ways: {means:?}");
+    assert_eq!(load(&mixed, &ids[3]).input, load(&set, &ids[3]).input);
 }
 
 /// FiveK's files have long names, of which layouts see the id alone; no two pairs become one by it.
