@@ -87,6 +87,11 @@ impl Adam {
         self.steps
     }
 
+    /// The learning rate without schedule and groups.
+    pub(crate) fn learning_rate(&self) -> f64 {
+        self.config.learning_rate
+    }
+
     /// Whether the parameter `name` is of a group that is not frozen.
     pub(crate) fn trains(&self, name: &str) -> bool {
         self.config.rate(name) > 0.0

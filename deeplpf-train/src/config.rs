@@ -41,6 +41,10 @@ pub struct TrainConfig {
     /// Decay of the moving average of the weights, e.g. 0.999; validation and checkpoints are then
     /// the average's. 0: no average, as in the release.
     pub average: f64,
+    /// Steps from one point of the loss's curve in TensorBoard to the next, with which come pictures
+    /// and distributions of each validation, in the run folder's `tensorboard/`; 0: nothing is
+    /// written for it.
+    pub tensorboard: u64,
     /// The photographs.
     pub data: DataConfig,
     /// The network.
@@ -102,6 +106,7 @@ impl Default for TrainConfig {
             save_every: 0,
             patience: 0,
             average: 0.0,
+            tensorboard: 0,
             data: DataConfig::default(),
             model: ModelConfig::default(),
             loss: LossConfig::default(),
@@ -316,8 +321,14 @@ impl TrainConfig {
             // What decides how fast a run is, not what it computes, may change as well.
             let data = DataConfig { threads: 0, cache: String::new(), ..config.data.clone() };
             let epochs = if config.schedule.needs_length() { config.epochs } else { 0 };
-            let config =
-                TrainConfig { epochs, run: PathBuf::new(), save_every: 0, data, ..config.clone() };
+            let config = TrainConfig {
+                epochs,
+                run: PathBuf::new(),
+                save_every: 0,
+                tensorboard: 0,
+                data,
+                ..config.clone()
+            };
             Table::try_from(config).unwrap_or_default()
         });
         first_difference(&tables[0], &tables[1], "")

@@ -7,10 +7,10 @@ use deeplpf_data::feed::{PlanarBatch, Prefetch};
 #[cfg(feature = "cuda")]
 use crate::gpu::GpuTraining;
 use crate::{
-    FilterHealth, PairSource, Result, TrainConfig, TrainError, Trainer, Watch,
+    PairSource, Result, TrainConfig, TrainError, Trainer, Watch,
     epoch::{EpochLength, feed, run_steps},
     state::Progress,
-    validation::validate,
+    validation::{Validated, validate},
 };
 
 /// See the module.
@@ -81,21 +81,21 @@ impl Engine {
         }
     }
 
-    /// Mean PSNR of the weights as they are, over the pairs. On the CPU `health` takes down what the
-    /// filters did.
+    /// Mean PSNR of the weights as they are, over the pairs. `see` is shown every photograph, on the
+    /// CPU with its filters.
     ///
     /// # Errors
-    /// A pair that cannot be loaded, or the device's own.
+    /// A pair that cannot be loaded, the device's own, or those of `see`.
     pub fn validate(
         &mut self,
         trainer: &Trainer,
         pairs: &PairSource,
-        health: &mut FilterHealth,
+        see: &mut dyn FnMut(&Validated<'_>) -> Result<()>,
     ) -> Result<f64> {
         match self {
-            Self::Cpu(_) => validate(trainer.best_model(), pairs, health),
+            Self::Cpu(_) => validate(trainer.best_model(), pairs, see),
             #[cfg(feature = "cuda")]
-            Self::Gpu(training) => training.mean_psnr(pairs),
+            Self::Gpu(training) => training.validate(pairs, see),
         }
     }
 

@@ -84,8 +84,10 @@ pub(crate) fn run_steps(
             .take(accumulate.min(left) as usize)
             .map(|batch| Batch::from_planes(batch?, dtype, &device))
             .collect::<Result<Vec<_>>>()?;
+        let mut last = None;
         match trainer.step_over(&batches, progress.epoch) {
             Ok(report) => {
+                last = Some(report.loss);
                 let partial = &mut progress.partial;
                 partial.loss += report.loss;
                 partial.lab += report.lab;
@@ -104,18 +106,24 @@ pub(crate) fn run_steps(
         }
         progress.partial.taken += 1;
         progress.step = trainer.adam.steps();
-        watch.step(&line(config, length, progress));
+        watch.step(&line(config, length, progress, last));
     }
     Ok(())
 }
 
-/// What a step's line says.
-pub(crate) fn line(config: &TrainConfig, length: EpochLength, progress: &Progress) -> StepLine {
+/// What a step's line says. `last` is the loss of the step, if it was not skipped.
+pub(crate) fn line(
+    config: &TrainConfig,
+    length: EpochLength,
+    progress: &Progress,
+    last: Option<f64>,
+) -> StepLine {
     let Partial { taken, loss, steps, .. } = progress.partial;
     StepLine {
         epoch: progress.epoch + 1,
         step: progress.epoch * length.steps + taken,
         steps: config.epochs * length.steps,
+        last,
         loss: loss / steps as f64,
         best_psnr: progress.best_psnr,
     }

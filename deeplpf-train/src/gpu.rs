@@ -23,7 +23,7 @@ use crate::{
     batch::{draw_side, epoch_order},
     epoch::{EpochLength, feed, line},
     state::Progress,
-    validation::psnr,
+    validation::{Validated, psnr},
 };
 
 /// Most bytes of pairs kept in GPU memory: FiveK at 512 pixels is 2.3 GB, and they pass through this
@@ -160,6 +160,7 @@ impl GpuTraining {
     ) -> Result<()> {
         for report in reports {
             let ids = self.queued.pop_front().unwrap_or_default();
+            let last = report.finite.then(|| f64::from(report.loss));
             if report.finite {
                 let partial = &mut progress.partial;
                 partial.loss += f64::from(report.loss);
@@ -182,15 +183,19 @@ impl GpuTraining {
                 progress.partial.reason = error.to_string();
             }
             progress.partial.taken += 1;
-            watch.step(&line(config, length, progress));
+            watch.step(&line(config, length, progress, last));
         }
         // Those that are queued are not known to change the weights yet.
         progress.step = self.updates - self.queued.len() as u64;
         Ok(())
     }
 
-    /// Mean PSNR of the weights as they are.
-    pub fn mean_psnr(&mut self, pairs: &PairSource) -> Result<f64> {
+    /// Mean PSNR of the weights as they are. `see` is shown every photograph, without its filters.
+    pub fn validate(
+        &mut self,
+        pairs: &PairSource,
+        see: &mut dyn FnMut(&Validated<'_>) -> Result<()>,
+    ) -> Result<f64> {
         let mut sum = 0.0;
         for index in 0..pairs.len() {
             let pair = pairs.load(index)?;
@@ -200,6 +205,7 @@ impl GpuTraining {
             let output = ArrayView3::from_shape((channels, height, width), &output)
                 .map_err(|error| candle_core::Error::Msg(error.to_string()))?;
             sum += psnr(output, pair.target.view());
+            see(&Validated { pair: &pair, output, filters: None })?;
         }
         Ok(sum / pairs.len() as f64)
     }

@@ -7,9 +7,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use deeplpf_core::{Fix, Model};
-use deeplpf_filters::{Dialect, FilterStack, StackParams};
+use deeplpf_filters::{Dialect, StackParams};
 use serde::{Deserialize, Serialize};
 
 use crate::{Adam, Result};
@@ -82,18 +82,6 @@ impl FilterHealth {
         for (health, filter) in self.elliptical.iter_mut().zip(&filters.elliptical) {
             health.take(filter.scale, false, first);
         }
-    }
-
-    /// Takes in a prediction of one photograph: its unconstrained numbers, (1, raw length).
-    ///
-    /// # Errors
-    /// Numbers that are not finite.
-    pub(crate) fn take_raw(&mut self, model: &Model, raw: &Tensor) -> Result<()> {
-        let raw = raw.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let stack = FilterStack::from_raw(&model.config().stack(), &raw)
-            .map_err(deeplpf_core::CoreError::from)?;
-        self.take(stack.params());
-        Ok(())
     }
 }
 

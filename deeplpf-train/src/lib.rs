@@ -12,6 +12,7 @@
 //! | `splits/train.txt`, `valid.txt` | the ids that were used |
 //! | `health.json` | of the last validation: filters that are stuck, parameters without a gradient ([`Health`]) |
 //! | `failure/` | of a step that stopped the run: its pictures, their statistics and the weights' |
+//! | `tensorboard/` | event files, with `tensorboard` above 0 |
 //! | `lock` | held by the process that trains, which wrote its number and machine there |
 //!
 //! Every random draw is a function of the seed and of a counter (epoch, step), so a resumed run
@@ -37,6 +38,7 @@ mod schedule;
 mod sid;
 mod source;
 mod state;
+mod telemetry;
 mod trainer;
 mod validation;
 mod watch;

@@ -17,6 +17,7 @@ use crate::{
     run_folder::write_json,
     source::open_pairs,
     state::{self, Partial, Progress},
+    telemetry::{Seen, Telemetry},
 };
 
 /// Training and validation pairs.
@@ -176,10 +177,12 @@ pub fn train_watched(
     };
     folder.create(config, &ids(&data.train), &ids(&data.valid))?;
     folder.truncate_records(progress.epoch)?;
+    let step = progress.epoch * length.steps + progress.partial.taken;
+    let mut telemetry = Telemetry::start(config, &folder.tensorboard(), step)?;
     let (engine, note) = Engine::start(&compute, config, &trainer, data.train, &progress)?;
     note.iter().for_each(|note| watch.note(note));
     let running = Running { config, folder: &folder, length, valid: data.valid };
-    running.run_epochs(engine, &mut trainer, &mut progress, watch)
+    running.run_epochs(engine, &mut trainer, &mut progress, &mut telemetry, watch)
 }
 
 fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {
@@ -225,6 +228,7 @@ impl Running<'_> {
         mut engine: Engine,
         trainer: &mut Trainer,
         progress: &mut Progress,
+        telemetry: &mut Telemetry,
         watch: &mut dyn Watch,
     ) -> Result<RunSummary> {
         let Self { config, folder, length, valid } = self;
@@ -240,7 +244,8 @@ impl Running<'_> {
             let before = progress.partial.seconds;
             while progress.partial.taken < length.steps {
                 let until = self.next_save(progress);
-                engine.run_steps(config, *length, until, trainer, progress, watch)?;
+                let mut watch = telemetry.beside(watch);
+                engine.run_steps(config, *length, until, trainer, progress, &mut watch)?;
                 progress.partial.seconds = before + started.elapsed().as_secs_f64();
                 interrupted = progress.partial.taken < until;
                 if interrupted {
@@ -265,7 +270,12 @@ impl Running<'_> {
             }
             if due && !valid.is_empty() {
                 let mut filters = FilterHealth::default();
-                let psnr = engine.validate(trainer, valid, &mut filters)?;
+                let mut seen = Seen::default();
+                let psnr = engine.validate(trainer, valid, &mut |validated| {
+                    validated.filters.iter().for_each(|stack| filters.take(stack));
+                    if telemetry.is_on() { seen.take(validated) } else { Ok(()) }
+                })?;
+                telemetry.validation(progress.epoch * length.steps, seen)?;
                 let health = Health::of(trainer.best_model(), &trainer.adam, filters)?;
                 write_json(&folder.health(), &health)?;
                 let complaints = health.complaints();
@@ -292,6 +302,8 @@ impl Running<'_> {
                 }
                 state::save(folder, trainer, progress)?;
             }
+            let step = progress.epoch * length.steps;
+            telemetry.epoch(step, &record, trainer.learning_rate())?;
             watch.epoch(&record);
         }
         Ok(RunSummary {

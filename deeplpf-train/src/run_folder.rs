@@ -57,6 +57,11 @@ impl RunFolder {
         self.0.join("config.toml")
     }
 
+    /// `tensorboard`.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.0.join("tensorboard")
+    }
+
     /// `metrics.jsonl`.
     pub fn metrics(&self) -> PathBuf {
         self.0.join("metrics.jsonl")

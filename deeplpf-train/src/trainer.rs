@@ -116,6 +116,11 @@ impl Trainer {
         Ok(mean)
     }
 
+    /// The learning rate of the next step, of a group whose own rate is 1.
+    pub fn learning_rate(&self) -> f64 {
+        self.adam.learning_rate() * self.schedule.share(self.adam.steps(), self.steps)
+    }
+
     /// The loss of a batch and the gradient of `share` times it.
     fn gradients(
         &mut self,

@@ -11,6 +11,8 @@ pub struct StepLine {
     pub step: u64,
     /// Steps of the run in all.
     pub steps: u64,
+    /// Loss of this step; none if it was skipped.
+    pub last: Option<f64>,
     /// Mean loss of the epoch so far.
     pub loss: f64,
     /// Best validation PSNR so far, in decibels.

@@ -2,6 +2,7 @@
 
 mod interruption;
 mod steps;
+mod tensorboard;
 
 use std::{fs, path::Path};
 
