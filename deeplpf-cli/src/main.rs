@@ -2,6 +2,7 @@
 
 mod commands;
 mod console;
+mod default_weights;
 mod destination;
 mod model_options;
 mod training_progress;

@@ -132,6 +132,7 @@ pub fn train_watched(
             config.data.source
         )));
     }
+    forgotten_test_list(&config.data).iter().for_each(|note| watch.note(note));
     // A picture that cannot be read should not cost an epoch.
     for index in 0..data.valid.len() {
         data.valid.load(index)?;
@@ -183,6 +184,19 @@ pub fn train_watched(
     note.iter().for_each(|note| watch.note(note));
     let running = Running { config, folder: &folder, length, valid: data.valid };
     running.run_epochs(engine, &mut trainer, &mut progress, &mut telemetry, watch)
+}
+
+/// A sentence where a set has its own list of test pairs and the configuration says nothing of it.
+fn forgotten_test_list(data: &DataConfig) -> Option<String> {
+    let list = Path::new(&data.source).join("test.txt");
+    let unnamed = data.train.as_os_str().is_empty() && data.exclude.as_os_str().is_empty();
+    (data.source != "sample" && data.protocol.is_empty() && unnamed && list.is_file()).then(|| {
+        format!(
+            "{} lists pairs for a test, but they are trained on: set data.exclude to it, or data.train \
+             to a list of your own",
+            list.display()
+        )
+    })
 }
 
 fn new_trainer(config: &TrainConfig, steps: u64) -> Result<Trainer> {

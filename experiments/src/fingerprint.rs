@@ -45,6 +45,7 @@ impl Fingerprint {
         config.device = String::new();
         config.data.cache = String::new();
         config.data.threads = 0;
+        config.tensorboard = 0;
         Self {
             config: hex(Sha256::digest(config.to_toml().as_bytes())),
             code: CODE_VERSION.into(),

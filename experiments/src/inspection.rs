@@ -7,7 +7,8 @@ use std::{
 
 use candle_core::Tensor;
 use deeplpf_core::{
-    CoreError, DType, Device, Enhancer, Fixes, Mode, ModelConfig, Precision, PredictedParameters,
+    Checkpoint, CoreError, DType, Device, Enhancer, Fixes, Mode, ModelConfig, Precision,
+    PredictedParameters,
 };
 use deeplpf_data::{atomic_file, decode};
 use deeplpf_eval::{
@@ -20,7 +21,7 @@ use deeplpf_filters::{Dialect, FilterStack};
 use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
-use crate::{ExperimentError, Result, placement::load_enhancer};
+use crate::{ExperimentError, Result, placement::place_enhancer};
 
 /// Longest side of the picture with the filters.
 const PICTURE_EDGE: u32 = 1600;
@@ -34,7 +35,7 @@ pub struct InspectionRequest {
     /// The photograph.
     pub photograph: PathBuf,
     /// The checkpoint.
-    pub weights: PathBuf,
+    pub weights: Checkpoint,
     /// The folder of the results; created.
     pub out: PathBuf,
     /// `auto`, `cpu` or `cuda:N`.
@@ -92,7 +93,7 @@ pub fn inspect(
     announce: &mut dyn FnMut(&str),
 ) -> Result<InspectionSummary> {
     let photograph = decode(&request.photograph)?.pixels;
-    let enhancer = load_enhancer(
+    let enhancer = place_enhancer(
         &request.weights,
         request.model.as_ref(),
         &request.device,
@@ -131,7 +132,7 @@ pub fn inspect(
         input: name,
         width,
         height,
-        weights: file_name(&request.weights),
+        weights: file_name(&request.weights.path),
         dialect: config.dialect,
         fixes: config.fixes,
         map_width,

@@ -21,6 +21,7 @@ mod pair_files;
 mod placement;
 mod plan;
 mod predictor;
+mod published_weights;
 mod recipe;
 mod record;
 mod recovery;
@@ -36,6 +37,7 @@ pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
 pub use inspection::{InspectionRequest, InspectionSummary, inspect};
 pub use lpips_weights::{HubError, read_lpips_vgg};
 pub use plan::{Plan, PlannedRun, PlannedState, plan};
+pub use published_weights::{PUBLISHED_WEIGHTS, PublishedError, PublishedWeights};
 pub use recipe::{
     BuiltIn, PaperSpec, Recipe, ReportedSpec, ReportedStatus, RunSpec, TestSpec, Training, recipes,
 };

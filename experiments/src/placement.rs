@@ -49,14 +49,14 @@ fn place(
 }
 
 /// The model of a checkpoint, ready to enhance photographs.
-pub(crate) fn load_enhancer(
-    weights: &Path,
+pub(crate) fn place_enhancer(
+    weights: &Checkpoint,
     model: Option<&ModelConfig>,
     device: &str,
     precision: Precision,
     announce: &mut dyn FnMut(&str),
 ) -> Result<Placed<Enhancer>> {
-    place(load_model(weights, model)?, device, precision, announce)
+    place(weights.model(model, DType::F32, &Device::Cpu)?, device, precision, announce)
 }
 
 /// The model of a checkpoint, ready to be evaluated. One of packed mosaics computes on the CPU only.

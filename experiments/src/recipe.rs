@@ -29,6 +29,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("batch", include_str!("../recipes/batch.toml")),
     ("backbones", include_str!("../recipes/backbones.toml")),
     ("seeds", include_str!("../recipes/seeds.toml")),
+    ("default-weights", include_str!("../recipes/default-weights.toml")),
 ];
 
 /// Several training runs compared on the same pairs.

@@ -113,6 +113,7 @@ pub(crate) struct DataDefinition {
 const DEFINITIONS: &[(&str, &str)] = &[
     ("sample", include_str!("../recipes/data/sample.toml")),
     ("distill", include_str!("../recipes/data/distill.toml")),
+    ("default-weights", include_str!("../recipes/data/default-weights.toml")),
     ("fivek-dpe", include_str!("../recipes/data/fivek-dpe.toml")),
     ("fivek-dpe-id-order", include_str!("../recipes/data/fivek-dpe-id-order.toml")),
     ("fivek-upe", include_str!("../recipes/data/fivek-upe.toml")),
@@ -125,6 +126,14 @@ const DEFINITIONS: &[(&str, &str)] = &[
 const LISTS: &[(&str, &str)] = &[
     ("distill-test.txt", include_str!("../recipes/lists/distill-test.txt")),
     ("distill-valid.txt", include_str!("../recipes/lists/distill-valid.txt")),
+    (
+        "default-weights-fivek-test.txt",
+        include_str!("../recipes/lists/default-weights-fivek-test.txt"),
+    ),
+    (
+        "default-weights-distill-test.txt",
+        include_str!("../recipes/lists/default-weights-distill-test.txt"),
+    ),
 ];
 
 impl DataDefinition {

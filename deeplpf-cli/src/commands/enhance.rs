@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use deeplpf_core::{
-    Checkpoint, Compute, DType, Device, EnhanceOptions, Enhancer, MAX_STRENGTH, Model, ModelConfig,
-    Precision, PredictedParameters, RowSource, Selection,
+    Compute, DType, Device, EnhanceOptions, Enhancer, MAX_STRENGTH, Model, ModelConfig, Precision,
+    PredictedParameters, RowSource, Selection,
 };
 use deeplpf_data::{
     DataError, DecodeLimits, EncodeOptions, OutputFormat, Picture, Rendering, find_each,
@@ -24,6 +24,7 @@ use self::pipeline::Steps;
 use self::progress::Progress;
 use super::exit_code;
 use crate::console;
+use crate::default_weights;
 use crate::destination::{Destination, Inputs, Job};
 use crate::model_options::ModelOptions;
 
@@ -50,7 +51,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "out")]
     force: bool,
 
-    /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file.
+    /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file
+    /// [default: those built into the program]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 
@@ -132,27 +134,26 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   One photograph, into photo-enhanced.jpg beside it:
-    deeplpf enhance photo.jpg --weights best.safetensors
+    deeplpf enhance photo.jpg
   Elsewhere:
-    deeplpf enhance photo.jpg -o better.png --weights best.safetensors
+    deeplpf enhance photo.jpg -o better.png
   A folder, as 16 bit TIFF, with the filters' parameters beside each:
-    deeplpf enhance photos -o results --format tiff16 --save-params --weights best.safetensors
+    deeplpf enhance photos -o results --format tiff16 --save-params
   For the web: smaller files that do not tell where they were taken:
-    deeplpf enhance photos -o web --format jpeg --quality 85 --strip-metadata --weights best.safetensors
+    deeplpf enhance photos -o web --format jpeg --quality 85 --strip-metadata
   Less of it; or with filters edited by hand:
-    deeplpf enhance photo.jpg -o less.png --strength 0.6 --weights best.safetensors
-    deeplpf enhance photo.jpg -o mine.png --params better.params.json --weights best.safetensors
+    deeplpf enhance photo.jpg -o less.png --strength 0.6
+    deeplpf enhance photo.jpg -o mine.png --params better.params.json
   An Adobe RGB photograph that stays one:
-    deeplpf enhance photo.tif -o better.tif --keep-profile --weights best.safetensors
+    deeplpf enhance photo.tif -o better.tif --keep-profile
+  Weights of your own training:
+    deeplpf enhance photo.jpg --weights best.safetensors
   The authors' published weights, with all corrections of their program:
     deeplpf enhance photo.jpg -o better.png --weights deeplpf.pt --fixes all
 
 A photograph that cannot be enhanced is named on stderr, the others are still processed, and the \
 exit status is 1. A result replaces an older file of its name. Interrupting (Ctrl-C) leaves the \
 results that are whole and nothing else.";
-
-const NO_WEIGHTS: &str = "no weights were given: train some with `deeplpf train` or \
-    `deeplpf reproduce sample`, or fetch the authors' .pt file, and name them with --weights FILE";
 
 /// More threads than any machine this could run on has cores; far more would exhaust it.
 const MOST_THREADS: usize = 4096;
@@ -173,7 +174,6 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 
 /// Enhances every input.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let weights = args.weights.as_deref().context(NO_WEIGHTS)?;
     let mut found = find_each(&args.inputs);
     if args.inputs.len() == 1 && found.images.is_empty() && found.problems.len() == 1 {
         return Err(found.problems.remove(0).into());
@@ -190,7 +190,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let jobs = destination.jobs(found.images)?;
     args.use_threads()?;
 
-    let checkpoint = Checkpoint::read(weights)?;
+    let checkpoint = default_weights::read(args.weights.as_deref())?;
     let asked = args.model.configuration(&checkpoint);
     let selection = Compute::select(&args.device)?;
     let model = checkpoint.model(asked.as_ref(), DType::F32, &Device::Cpu)?;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deeplpf_core::{Checkpoint, Precision};
+use deeplpf_core::Precision;
 use deeplpf_experiments::{InspectionRequest, inspect};
 
 use crate::console;
+use crate::default_weights;
 use crate::model_options::ModelOptions;
 
 /// The arguments.
@@ -16,9 +17,10 @@ pub struct Args {
     /// The photograph (PNG, JPEG, TIFF, WebP; 8 or 16 bit).
     photo: PathBuf,
 
-    /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file.
+    /// Trained weights: a .safetensors file of `deeplpf train`, or the authors' .pt file
+    /// [default: those built into the program]
     #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
 
     /// The folder of the results, which is made if it is missing.
     #[arg(short, long, value_name = "DIR")]
@@ -38,6 +40,7 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  deeplpf inspect photo.jpg -o inspection
   deeplpf inspect photo.jpg --weights best.safetensors -o inspection
   deeplpf inspect photo.jpg --weights deeplpf.pt --fixes none -o inspection
 
@@ -47,14 +50,15 @@ for the filters the model has; and params.json, every parameter.";
 
 /// Writes the pictures and prints their names.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let checkpoint = Checkpoint::read(&args.weights)?;
+    let checkpoint = default_weights::read(args.weights.as_deref())?;
+    let model = args.model.configuration(&checkpoint);
     let request = InspectionRequest {
         photograph: args.photo.clone(),
-        weights: args.weights.clone(),
+        weights: checkpoint,
         out: args.out.clone(),
         device: args.device.clone(),
         precision: args.precision,
-        model: args.model.configuration(&checkpoint),
+        model,
     };
     let summary = inspect(&request, &mut |text| console::note(text))?;
     console::print(&format!("{summary}\n"))?;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use deeplpf_core::checkpoint::{Format, write_half_safetensors, write_safetensors};
 use deeplpf_core::{Checkpoint, DType, Device, Model, ModelConfig};
 use deeplpf_data::atomic_file;
+use deeplpf_experiments::PublishedWeights;
 use deeplpf_train::{Health, RunFolder};
 use serde::Serialize;
 
@@ -46,7 +47,24 @@ enum Command {
         #[arg(long)]
         half: bool,
     },
+    /// Fetch weights that others have published, and check that they are the ones (feature `hub`).
+    #[command(after_long_help = PULL_EXAMPLES)]
+    Pull {
+        /// Which: `release-dpe`, the authors' checkpoint for FiveK under the DPE protocol.
+        name: String,
+        /// The file to write [default: NAME.pt]
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
+
+const PULL_EXAMPLES: &str = "\
+Examples:
+  deeplpf weights pull release-dpe
+  deeplpf enhance photo.jpg --weights release-dpe.pt
+
+The file is fetched from its authors' repository, under their terms; its git blob id is checked before \
+anything is written.";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
@@ -63,7 +81,28 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Inspect { file, json } => inspect(file, *json),
         Command::Convert { input, output, model, half } => convert(input, output, model, *half),
+        Command::Pull { name, out } => pull(name, out.as_deref()),
     }
+}
+
+fn pull(name: &str, out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let weights = PublishedWeights::find(name)?;
+    let default = PathBuf::from(format!("{name}.pt"));
+    let out = out.unwrap_or(&default);
+    if out.exists() {
+        bail!("{} is there already; remove it, or name another file with --out", out.display());
+    }
+    let place =
+        atomic_file::resolve(out).with_context(|| format!("cannot write {}", out.display()))?;
+    let bytes = weights.fetch(&place)?;
+    console::print(&format!(
+        "{} of {}, {bytes} bytes, git blob {}: {}\n",
+        weights.description,
+        weights.page(),
+        weights.blob,
+        out.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {

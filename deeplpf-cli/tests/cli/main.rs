@@ -7,6 +7,8 @@ mod compare;
 mod damaged_pictures;
 mod damaged_weights;
 mod data;
+#[cfg(feature = "default-weights")]
+mod default_weights;
 mod enhance;
 mod evaluation;
 mod inspect;

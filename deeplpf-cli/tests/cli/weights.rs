@@ -94,3 +94,20 @@ fn the_sample_set_is_a_paired_folder() {
     assert_eq!(folder.pairs.len(), 16);
     assert!(room.path("sample/CREDITS.md").exists());
 }
+
+/// Nothing is fetched here: what can be refused without the network.
+#[test]
+fn pulling_weights_names_what_it_knows() {
+    let room = Room::new();
+    room.run("weights pull release-upe").fails(&["`release-upe`", "known: release-dpe"]);
+    room.write("release-dpe.pt", "mine");
+    room.run("weights pull release-dpe").fails(&["release-dpe.pt is there already", "--out"]);
+    assert_eq!(room.read("release-dpe.pt"), b"mine");
+    #[cfg(not(feature = "hub"))]
+    room.run("weights pull release-dpe -o other.pt").fails(&[
+        "--features hub",
+        "https://github.com/sjmoran/DeepLPF",
+        "dab59ab2cc7145ebe5c97e4abf637cebbcd3257e",
+    ]);
+    assert_eq!(room.files(""), ["release-dpe.pt"]);
+}

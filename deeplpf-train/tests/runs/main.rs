@@ -365,6 +365,24 @@ fn with_files(base: &TrainConfig, pairs: &Path) -> TrainConfig {
     TrainConfig { data, ..base.clone() }
 }
 
+/// A set that comes with a list of test pairs is not trained on wholly without a word.
+#[test]
+fn a_forgotten_list_of_test_pairs_is_mentioned() {
+    let scratch = tempfile::tempdir().unwrap();
+    let pairs = scratch.path().join("pairs");
+    let base = TrainConfig { epochs: 1, ..config(&scratch.path().join("run")) };
+    let named = with_files(&base, &pairs);
+    assert!(notes_of(&named, false).iter().all(|note| !note.contains("data.exclude")));
+    let mut forgotten = named;
+    forgotten.run = scratch.path().join("other");
+    forgotten.data.exclude = "".into();
+    let notes = notes_of(&forgotten, false);
+    assert!(
+        notes.iter().any(|n| n.contains("test.txt") && n.contains("data.exclude")),
+        "{notes:?}"
+    );
+}
+
 #[test]
 fn cache_and_threads_change_nothing_and_may_change_on_resume() {
     let scratch = tempfile::tempdir().unwrap();
