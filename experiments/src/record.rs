@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ExperimentError, Result};
 
-/// Version of the form of `record.json`.
-const FORMAT: u32 = 1;
+/// Version of the form of the record: 2 since error maps are coloured by the square root.
+const FORMAT: u32 = 2;
 /// Longest side of a recorded picture: what a report shows at most.
 const LONG_EDGE: u32 = 800;
 

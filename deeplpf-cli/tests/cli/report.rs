@@ -101,7 +101,7 @@ fn what_cannot_be_reported_is_named() {
     room.run("report b").fails(&["0001-input.jpg"]);
     let record = room.path("b/record/record.json");
     let text = fs::read_to_string(&record).unwrap();
-    fs::write(&record, text.replace("\"format\":1", "\"format\":7")).unwrap();
+    fs::write(&record, text.replace("\"format\":2", "\"format\":7")).unwrap();
     room.run("report b").fails(&["record.json", "form 7"]);
     fs::write(&record, &text[..text.len() / 2]).unwrap();
     room.run("report b").fails(&["record.json"]);

@@ -2,12 +2,18 @@
 
 use ndarray::{Array2, ArrayView3, Zip};
 
-use super::{ColorMap, Scale};
+use super::{ColorMap, Scale, Spread};
 use crate::error::{EvalError, Result, Role, Size};
 
 /// The scale of every error map: from 0 to a quarter of the range (64 of 255 levels), the same for
-/// all photographs so that they can be compared. Larger errors have the colour of its end.
-pub const ERROR_SCALE: Scale = Scale { low: 0.0, high: 0.25, colors: ColorMap::FromZero };
+/// all photographs, runs and reports so that they can be compared. Larger errors have the colour of
+/// its end. By the square root, because the errors of a good prediction are a few hundredths and
+/// would all be black on an even scale.
+pub const ERROR_SCALE: Scale =
+    Scale { low: 0.0, high: 0.25, colors: ColorMap::FromZero, spread: Spread::SquareRoot };
+
+/// Errors to write beside [`ERROR_SCALE`]: a fifth of its length apart.
+pub const ERROR_TICKS: [f64; 6] = [0.0, 0.01, 0.04, 0.09, 0.16, 0.25];
 
 /// The absolute difference of `prediction` and `target`, mean over red, green and blue, per pixel:
 /// `height x width` in \[0, 1\].
@@ -63,6 +69,17 @@ mod tests {
         assert_eq!(map.dim(), (2, 3));
         assert!((map[[1, 2]] - 0.8 / 3.0).abs() < 1e-6, "{map}");
         assert_eq!(map.sum(), map[[1, 2]]);
+    }
+
+    #[test]
+    fn ticks_stand_at_even_distances_and_small_errors_are_seen() {
+        for (index, tick) in ERROR_TICKS.into_iter().enumerate() {
+            assert!((ERROR_SCALE.position(tick) - index as f64 / 5.0).abs() < 1e-12);
+        }
+        assert_eq!((ERROR_SCALE.position(0.7), ERROR_SCALE.position(-1.0)), (1.0, 0.0));
+        // One level of 255 is not black.
+        let [black, one] = [0.0, 1.0 / 255.0].map(|error| ERROR_SCALE.color(error));
+        assert!(one[0] > black[0] + 20, "{one:?}");
     }
 
     #[test]

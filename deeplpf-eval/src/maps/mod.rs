@@ -8,7 +8,7 @@ mod error_map;
 mod filter_effect;
 
 pub use color_map::ColorMap;
-pub use error_map::{ERROR_SCALE, error_map};
+pub use error_map::{ERROR_SCALE, ERROR_TICKS, error_map};
 pub use filter_effect::{FilterEffect, filter_effects};
 
 use image::{Rgb, RgbImage};
@@ -23,6 +23,18 @@ pub struct Scale {
     pub high: f64,
     /// The colours.
     pub colors: ColorMap,
+    /// How the colours are spread over the values.
+    pub spread: Spread,
+}
+
+/// How colours are spread between the two ends of a [`Scale`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Evenly.
+    Even,
+    /// By the square root of the distance from the low end: small values are told apart as well as
+    /// large ones.
+    SquareRoot,
 }
 
 impl Scale {
@@ -35,12 +47,26 @@ impl Scale {
             .map(|&value| (f64::from(value) - neutral).abs())
             .filter(|distance| distance.is_finite())
             .fold(least, f64::max);
-        Self { low: neutral - reach, high: neutral + reach, colors: ColorMap::AroundNeutral }
+        Self {
+            low: neutral - reach,
+            high: neutral + reach,
+            colors: ColorMap::AroundNeutral,
+            spread: Spread::Even,
+        }
+    }
+
+    /// Where a value stands: 0 at the low end, 1 at the high end; values beyond are held to the ends.
+    pub fn position(&self, value: f64) -> f64 {
+        let position = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
+        match self.spread {
+            Spread::Even => position,
+            Spread::SquareRoot => position.sqrt(),
+        }
     }
 
     /// The colour of a value; values beyond the ends have the end's colour.
     pub fn color(&self, value: f64) -> [u8; 3] {
-        self.colors.color((value - self.low) / (self.high - self.low))
+        self.colors.color(self.position(value))
     }
 
     /// The map as a picture of its own size.

@@ -1,13 +1,21 @@
 //! Axes: a range, where its ticks are, and how values map to positions.
 
-/// A linear or logarithmic axis.
+/// A linear, logarithmic or square-root axis.
 #[derive(Clone, Debug)]
 pub struct Axis {
     low: f64,
     high: f64,
-    logarithmic: bool,
+    spacing: Spacing,
     /// Values and labels of the ticks, ascending.
     pub ticks: Vec<(f64, String)>,
+}
+
+/// How positions follow values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spacing {
+    Linear,
+    Logarithmic,
+    SquareRoot,
 }
 
 impl Axis {
@@ -27,7 +35,7 @@ impl Axis {
         let last = (high / step + 1e-3).floor() as i64;
         let label = |value: f64| thousands(&format!("{:.decimals$}", value + 0.0));
         let ticks = (first..=last).map(|i| i as f64 * step).map(|v| (v, label(v))).collect();
-        Self { low, high, logarithmic: false, ticks }
+        Self { low, high, spacing: Spacing::Linear, ticks }
     }
 
     /// A logarithmic axis over `0 < low <= high`.
@@ -50,15 +58,26 @@ impl Axis {
                 (value, label)
             })
             .collect();
-        Self { low, high, logarithmic: true, ticks }
+        Self { low, high, spacing: Spacing::Logarithmic, ticks }
+    }
+
+    /// An axis over finite `low < high` by the square root of the distance from `low`, with ticks at
+    /// fifths of its length.
+    pub fn square_root(low: f64, high: f64) -> Self {
+        let (low, high) = widened(low, high);
+        let values = (0..=5).map(|fifth| low + (high - low) * f64::from(fifth * fifth) / 25.0);
+        let decimals = (2.0 - (high - low).log10().ceil()).max(0.0) as usize;
+        let ticks = values.map(|v| (v, thousands(&format!("{:.decimals$}", v + 0.0)))).collect();
+        Self { low, high, spacing: Spacing::SquareRoot, ticks }
     }
 
     /// Where a value stands: 0 at the low end, 1 at the high end.
     pub fn position(&self, value: f64) -> f64 {
-        if self.logarithmic {
-            (value / self.low).ln() / (self.high / self.low).ln()
-        } else {
-            (value - self.low) / (self.high - self.low)
+        let linear = (value - self.low) / (self.high - self.low);
+        match self.spacing {
+            Spacing::Linear => linear,
+            Spacing::Logarithmic => (value / self.low).ln() / (self.high / self.low).ln(),
+            Spacing::SquareRoot => linear.max(0.0).sqrt(),
         }
     }
 }
@@ -126,6 +145,15 @@ mod tests {
             assert!((0.0..=1.0).contains(&axis.position(value)));
         }
         assert!((Axis::logarithmic(3.0, 3.0).position(3.0) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn square_root_ticks_are_evenly_spaced() {
+        let axis = Axis::square_root(0.0, 0.25);
+        assert_eq!(labels(&axis), ["0.00", "0.01", "0.04", "0.09", "0.16", "0.25"]);
+        for (index, (value, _)) in axis.ticks.iter().enumerate() {
+            assert!((axis.position(*value) - index as f64 / 5.0).abs() < 1e-12);
+        }
     }
 
     #[test]

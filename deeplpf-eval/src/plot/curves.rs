@@ -5,6 +5,7 @@ use super::axis::Axis;
 use super::dashes::dashed;
 use super::ink::{CURVES, TITLE};
 use super::legend::Legend;
+use super::markers;
 use super::surface::{Anchor, Surface};
 use super::{Plot, WIDTH, nothing_to_show};
 use crate::error::Result;
@@ -185,7 +186,8 @@ impl Curves {
         }
         for (index, series) in self.series.iter().enumerate() {
             let (color, dashes) = CURVES[index % CURVES.len()];
-            for piece in series.pieces() {
+            let pieces = series.pieces();
+            for piece in &pieces {
                 let points: Vec<_> = piece.iter().map(|&point| area.at(point)).collect();
                 let points = enveloped(points);
                 if let [point] = points[..] {
@@ -194,6 +196,12 @@ impl Curves {
                 }
                 for dash in dashed(&points, dashes) {
                     surface.line(&dash, 2.0, color, 1.0)?;
+                }
+            }
+            if markers::needed(self.series.len()) {
+                let points = pieces.concat();
+                for place in markers::places(index, points.len()) {
+                    markers::draw(surface, index, area.at(points[place]), color)?;
                 }
             }
         }
@@ -295,6 +303,20 @@ mod tests {
         let points = points.iter().enumerate().map(|(i, &y)| (i as f64, y)).collect();
         let pieces = Series::new("loss", points).with_mean_over(2).pieces();
         assert_eq!(pieces, [vec![(0.5, 2.0)], vec![(3.5, 6.0), (5.0, 8.0)]]);
+    }
+
+    #[test]
+    fn many_curves_have_shapes_and_few_have_not() {
+        let curve = |index: u32| {
+            let points = (0..9).map(|x| (f64::from(x), f64::from(x * index))).collect();
+            Series::new(index.to_string(), points)
+        };
+        let svg = |count| {
+            let series = (0..count).map(curve).collect();
+            Curves { series, ..Curves::default() }.to_svg().unwrap()
+        };
+        assert!(!svg(4).contains("<circle") && !svg(4).contains("<polygon"));
+        assert!(svg(7).contains("<circle") && svg(7).contains("<polygon"));
     }
 
     #[test]

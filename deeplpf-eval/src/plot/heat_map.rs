@@ -7,7 +7,7 @@ use super::ink::{INK, LABEL, TICK, TITLE};
 use super::surface::{Anchor, Surface};
 use super::{Plot, WIDTH, nothing_to_show};
 use crate::error::Result;
-use crate::maps::{FilterEffect, Scale};
+use crate::maps::{FilterEffect, Scale, Spread};
 
 const MARGIN: f64 = 24.0;
 const TITLE_HEIGHT: f64 = 40.0;
@@ -73,7 +73,10 @@ impl Plot for HeatMap {
         surface.picture(&picture, [(left, top), (left + width, top + height)])?;
 
         let bar = left + width + 16.0;
-        let axis = Axis::linear(self.scale.low, self.scale.high, 6, false);
+        let axis = match self.scale.spread {
+            Spread::Even => Axis::linear(self.scale.low, self.scale.high, 6, false),
+            Spread::SquareRoot => Axis::square_root(self.scale.low, self.scale.high),
+        };
         let y_at = |value: f64| top + height * (1.0 - axis.position(value));
         for step in 0..STEPS {
             let share = |step: usize| step as f64 / STEPS as f64;
@@ -99,7 +102,8 @@ mod tests {
     #[test]
     fn the_map_keeps_its_aspect_and_its_scale_is_labelled() {
         let map = Array2::from_shape_fn((40, 60), |(y, x)| (x + y) as f32 / 400.0);
-        let scale = Scale { low: 0.0, high: 0.25, colors: ColorMap::FromZero };
+        let (colors, spread) = (ColorMap::FromZero, Spread::Even);
+        let scale = Scale { low: 0.0, high: 0.25, colors, spread };
         let plot = HeatMap { title: "Error".into(), quantity: "difference".into(), map, scale };
         let (width, height) = plot.size();
         assert!((width / height - 1.5).abs() < 1e-9);

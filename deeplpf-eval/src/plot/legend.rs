@@ -3,6 +3,7 @@
 use super::WIDTH;
 use super::dashes::dashed;
 use super::ink::{CURVES, LABEL};
+use super::markers;
 use super::surface::{Anchor, Surface};
 use crate::error::Result;
 
@@ -30,6 +31,9 @@ impl<'a> Legend<'a> {
                 let (color, dashes) = CURVES[index % CURVES.len()];
                 for dash in dashed(&[(x, y), (x + LINE, y)], dashes) {
                     surface.line(&dash, 2.5, color, 1.0)?;
+                }
+                if markers::needed(self.0.len()) {
+                    markers::draw(surface, index, (x + LINE / 2.0, y), color)?;
                 }
                 let at = (x + LINE + 8.0, y);
                 surface.text(&fitted(self.0[index]), at, Anchor::Start, LABEL)?;

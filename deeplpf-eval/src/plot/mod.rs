@@ -14,6 +14,7 @@ mod heat_map;
 mod histogram;
 pub(crate) mod ink;
 mod legend;
+mod markers;
 mod scatter;
 mod surface;
 mod svg_parts;

@@ -78,6 +78,24 @@ impl Scatter {
         sentence
     }
 
+    /// Where a label of this width covers fewer points: 1 to the right of `(x, y)`, −1 to the left;
+    /// towards the middle of the area where it makes no difference.
+    fn side_of_label(&self, area: &Area, (x, y): (f64, f64), width: f64) -> f64 {
+        /// From the point to the end of the label, without its width.
+        const GAP: f64 = 16.0;
+        let covered = |side: f64| {
+            let points = self.finite().map(|point| area.at((point.x, point.y)));
+            let under = |(px, py): &(f64, f64)| {
+                (py - y).abs() < 10.0 && (0.1..width + GAP).contains(&((px - x) * side))
+            };
+            points.filter(under).count()
+        };
+        let inward = if x > area.left.midpoint(area.right) { -1.0 } else { 1.0 };
+        let end = x - inward * (width + GAP);
+        let fits = (area.left..=area.right).contains(&end);
+        if fits && covered(inward) > covered(-inward) { -inward } else { inward }
+    }
+
     /// The images on which the methods differ most, in either direction.
     fn extremes(&self) -> Vec<&ScatterPoint> {
         let by_gap = |a: &&ScatterPoint, b: &&ScatterPoint| (a.y - a.x).total_cmp(&(b.y - b.x));
@@ -131,13 +149,10 @@ impl Plot for Scatter {
             let (x, y) = area.at((point.x, point.y));
             surface.disc((x, y), radius + 1.5, INK, 1.0)?;
             surface.disc((x, y), radius, WHITE, 1.0)?;
-            let (anchor, at) = if x > area.left.midpoint(area.right) {
-                (Anchor::End, x - radius - 7.0)
-            } else {
-                (Anchor::Start, x + radius + 7.0)
-            };
-            let room = (SIDE / 2.0) - 20.0;
-            surface.text(&TICK.fitted(&point.id, room), (at, y), anchor, TICK)?;
+            let label = TICK.fitted(&point.id, (SIDE / 2.0) - 20.0);
+            let at = x + self.side_of_label(&area, (x, y), TICK.width(&label)) * (radius + 7.0);
+            let anchor = if at < x { Anchor::End } else { Anchor::Start };
+            surface.text(&label, (at, y), anchor, TICK)?;
         }
         Ok(())
     }

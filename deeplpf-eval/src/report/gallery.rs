@@ -9,7 +9,7 @@ use super::html::escape_html as escape;
 use super::thumbnails::{Thumbnail, thumbnails};
 use crate::error::Result;
 use crate::filter_drawing::FilterDrawing;
-use crate::maps::ERROR_SCALE;
+use crate::maps::{ERROR_SCALE, ERROR_TICKS};
 use crate::metrics::{Direction, Metric};
 use crate::scores::Scores;
 
@@ -296,12 +296,24 @@ fn error_legend() -> String {
             4 * step
         )
     });
+    // The end's numbers stand inward of it.
+    let tick = |error: f64| {
+        let x = 256.0 * ERROR_SCALE.position(error);
+        let (anchor, sign) = match error {
+            0.0 => ("start", ""),
+            error if error >= ERROR_SCALE.high => ("end", " %"),
+            _ => ("middle", ""),
+        };
+        let percent = 100.0 * error;
+        format!("<text x=\"{x:.1}\" y=\"28\" text-anchor=\"{anchor}\">{percent:.0}{sign}</text>")
+    };
     format!(
         "<p class=\"legend\">Error maps: absolute difference from the target, mean of red, green \
-         and blue. <span>0</span> <svg width=\"256\" height=\"14\" viewBox=\"0 0 256 14\" \
-         role=\"img\" aria-label=\"black is 0, pale yellow {high:.0} %\">{}</svg> \
-         <span>{high:.0} % of the range, or more</span></p>\n",
+         and blue, in percent of the range ({high:.0} % or more is the last colour). \
+         <svg width=\"256\" height=\"30\" viewBox=\"0 0 256 30\" role=\"img\" aria-label=\"black \
+         is 0, pale yellow {high:.0} %, by the square root\">{}{}</svg></p>\n",
         steps.collect::<String>(),
+        ERROR_TICKS.map(tick).concat(),
         high = 100.0 * ERROR_SCALE.high
     )
 }

@@ -154,6 +154,13 @@ impl Table {
                  Wilcoxon's signed-rank test over images, both with Holm's correction, level \
                  {LEVEL})."
             ));
+            // The smallest p value of n differences is 2 / 2^n.
+            if self.caption.images < 6 {
+                sentences.push(
+                    "On fewer than 6 images Wilcoxon's test shows no difference, whatever it is."
+                        .into(),
+                );
+            }
             if has(Standing::Different) {
                 sentences.push("Values without ≈ differ from the best.".into());
             }

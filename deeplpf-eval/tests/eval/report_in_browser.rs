@@ -226,6 +226,25 @@ fn a_reader_drags_sorts_and_searches() {
     browser.evaluate("document.querySelector('.plot').scrollIntoView()");
     browser.screenshot(&folder().join("6_dark_plot.png"));
 
+    // A narrow window: what is wider than it says so, the page itself does not scroll sideways.
+    browser.resize(420);
+    browser.evaluate("document.querySelector('.plot').scrollIntoView()");
+    browser.screenshot(&folder().join("8_narrow_dark_plot.png"));
+    let sideways = "document.documentElement.scrollWidth <= 420";
+    assert_eq!(browser.evaluate(sideways), true);
+    let hint = |part: &str| {
+        format!("Number(getComputedStyle(document.querySelector('.plot'), '::after').{part})")
+    };
+    let wider = "(p => p.scrollWidth > p.clientWidth)(document.querySelector('.plot'))";
+    assert_eq!(browser.evaluate(wider), true);
+    assert_eq!(browser.evaluate(&hint("opacity")), 1);
+    browser.evaluate("document.querySelector('.plot').scrollLeft = 1000");
+    browser.until(&format!("{} < 0.1", hint("opacity")));
+    browser.screenshot(&folder().join("9_narrow_dark_plot_end.png"));
+    browser.emulate("light");
+    browser.evaluate("document.querySelector('.gallery').scrollIntoView()");
+    browser.screenshot(&folder().join("10_narrow_gallery.png"));
+
     // Names were shown, not run, and nothing complained or was asked of the network.
     let title = browser.evaluate("document.title");
     assert!(title.as_str().unwrap().contains("onerror"), "{title}");
@@ -291,6 +310,25 @@ fn five_hundred_photographs_fit() {
         return;
     };
     browser.open(&path);
+    // Said, not asserted: how long a reader waits.
+    let loaded = browser.evaluate(
+        "(([t]) => Math.round(t.loadEventEnd))(performance.getEntriesByType('navigation'))",
+    );
+    let sorted = browser.evaluate(
+        "(() => { const from = performance.now(); \
+         const s = document.querySelector('[name=order]'); s.selectedIndex = 1; \
+         s.dispatchEvent(new Event('change')); document.body.offsetHeight; \
+         return Math.round(performance.now() - from); })()",
+    );
+    let searched = browser.evaluate(
+        "(() => { const from = performance.now(); \
+         const s = document.querySelector('[name=search]'); s.value = 'a00'; \
+         s.dispatchEvent(new Event('input')); document.body.offsetHeight; \
+         const took = Math.round(performance.now() - from); s.value = ''; return took; })()",
+    );
+    eprintln!(
+        "500 photographs, {size} bytes: loaded in {loaded} ms, sorted in {sorted}, searched in {searched}"
+    );
     browser.click("[name=search]");
     browser.write_text("a0499");
     let shown = "document.querySelectorAll('.photograph:not([hidden])').length";

@@ -17,7 +17,9 @@ function element(name, attributes = {}, ...children) {
 
 // The number a cell begins with; names compare as text, cells without either come last.
 function cellValue(row, column) {
-  const text = row.cells[column].textContent.trim().replace("−", "-");
+  const { dataset, textContent } = row.cells[column];
+  if ("value" in dataset) return Number(dataset.value);
+  const text = textContent.trim().replace("−", "-");
   if (column === 0) return text;
   if (/^∞|^inf/.test(text)) return Infinity;
   if (/^-(∞|inf)/.test(text)) return -Infinity;

@@ -198,6 +198,13 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
+    /// Makes the window so wide, in CSS pixels.
+    pub fn resize(&mut self, width: u32) {
+        let metrics =
+            json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
     /// Writes what the window shows as PNG.
     pub fn screenshot(&mut self, path: &Path) {
         use base64::Engine;
