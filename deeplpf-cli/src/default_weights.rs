@@ -24,7 +24,8 @@ fn built_in() -> anyhow::Result<Checkpoint> {
 #[cfg(not(feature = "default-weights"))]
 fn built_in() -> anyhow::Result<Checkpoint> {
     anyhow::bail!(
-        "no weights were given, and this program was built without feature default-weights: name \
-         some with --weights FILE"
+        "no weights were given, and this program was built without the feature default-weights: train \
+         some with `deeplpf train`, or fetch the authors' (`deeplpf weights pull release-dpe`), and name \
+         them with --weights FILE"
     )
 }

@@ -246,15 +246,17 @@ fn a_photograph_alone_is_enough() {
     enhance("in").fails(&["in is a folder", "-o OUT"]);
 }
 
+/// `cargo test -p deeplpf-cli --no-default-features`.
+#[cfg(not(feature = "default-weights"))]
 #[test]
 fn without_weights_the_user_learns_how_to_get_some() {
     let room = Room::new();
     room.picture("a.png", 32, 32);
     room.run("enhance a.png -o b.png").fails(&[
         "--weights FILE",
+        "default-weights",
         "`deeplpf train`",
-        "`deeplpf reproduce sample`",
-        ".pt",
+        "`deeplpf weights pull release-dpe`",
     ]);
     assert_eq!(room.files(""), ["a.png"]);
 }
