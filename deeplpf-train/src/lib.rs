@@ -34,6 +34,7 @@ mod gpu;
 mod health;
 mod run;
 mod run_folder;
+mod run_lock;
 mod schedule;
 mod sid;
 mod source;

@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     epoch::EpochLength,
     run_folder::write_json,
+    run_lock::RunLock,
     source::open_pairs,
     state::{self, Partial, Progress},
     telemetry::{Seen, Telemetry},
@@ -138,7 +139,7 @@ pub fn train_watched(
         data.valid.load(index)?;
     }
     let folder = RunFolder::new(&config.run);
-    let _lock = folder.lock()?;
+    let _lock = RunLock::new(&config.run)?;
     let resuming = folder.state().exists() || folder.previous_state().exists();
     // Without a saved state there is nothing to lose, and nothing to go on from.
     if resuming && folder.config().exists() {

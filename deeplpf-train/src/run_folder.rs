@@ -92,38 +92,6 @@ impl RunFolder {
         self.0.join("state/previous.safetensors")
     }
 
-    /// Creates the folder and holds it for this process until the result is dropped.
-    pub(crate) fn lock(&self) -> Result<fs::File> {
-        fs::create_dir_all(&self.0).map_err(TrainError::io("create", &self.0))?;
-        let path = self.0.join("lock");
-        // Not truncated: whoever holds it wrote its name there.
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(TrainError::io("create", &path))?;
-        match file.try_lock() {
-            Ok(()) => {
-                let holder = format!("process {} on {}\n", std::process::id(), machine());
-                file.set_len(0)
-                    .and_then(|()| file.write_all(holder.as_bytes()))
-                    .map_err(TrainError::io("write", &path))?;
-                Ok(file)
-            }
-            Err(fs::TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                let holder = match holder.trim() {
-                    "" => "which did not say its name".into(),
-                    name => name.to_owned(),
-                };
-                Err(TrainError::Locked { path: self.0.clone(), holder })
-            }
-            Err(fs::TryLockError::Error(error)) => Err(TrainError::io("lock", &path)(error)),
-        }
-    }
-
     /// Creates the folders and writes the configuration and the ids used.
     pub(crate) fn create(
         &self,
@@ -198,17 +166,6 @@ impl RunFolder {
             .map_err(TrainError::io("write", &path))?;
         writeln!(file, "{line}").map_err(TrainError::io("write", &path))
     }
-}
-
-/// The name of this machine.
-fn machine() -> String {
-    let named = |text: String| Some(text.trim().to_owned()).filter(|name| !name.is_empty());
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .and_then(named)
-        .or_else(|| std::env::var("HOSTNAME").ok().and_then(named))
-        .or_else(|| std::env::var("COMPUTERNAME").ok().and_then(named))
-        .unwrap_or_else(|| "a machine without a name".into())
 }
 
 /// Writes a JSON file wholly or not at all.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     ExperimentError, Result,
+    fivek::published_name,
     outputs::INPUT,
     recipe::without_seed,
     record::{RunRecord, has_record},
@@ -80,7 +81,11 @@ pub fn compare(request: &CompareRequest) -> Result<CompareSummary> {
     for run in &request.runs {
         runs.extend(find(run)?);
     }
-    let caption = common_caption(&runs)?;
+    let mut caption = common_caption(&runs)?;
+    // By the pictures compared: a table beside the scores may be of others.
+    let ids = runs.iter().take(1).flat_map(|run| run.scores.images().map(|(id, _)| id));
+    let name = published_name(&caption.protocol, ids);
+    caption.published_under = name.map_or(String::new(), str::to_owned);
     let input = input_scores(&runs)?;
     let mut parameters: BTreeMap<String, u64> = BTreeMap::new();
     let mut methods: Vec<(String, Vec<Scores>)> = Vec::new();
@@ -122,7 +127,7 @@ pub fn compare(request: &CompareRequest) -> Result<CompareSummary> {
     )?;
     let published = match request.all_published {
         true => all_published_results()?,
-        false => published_results(&caption.protocol)?,
+        false => published_results(caption.published_protocol())?,
     };
     let mut table = Table::new(title("Means"), caption, metrics);
     if let Some(input) = &input {
@@ -349,6 +354,37 @@ mod tests {
         assert_eq!(seeds.table.rows()[0].values, [Some(21.45)]);
         assert_eq!(seeds.table.published().len(), 3);
         assert_eq!(names(seeds), ["a", "b"]);
+    }
+
+    /// A prepared set's caption writes its protocol out; the numbers published under it are found, and
+    /// only for the whole test list.
+    #[test]
+    fn published_numbers_stand_beside_a_protocol_that_is_written_out() {
+        use deeplpf_data::protocol::{Protocol, ProtocolName};
+        let room = tempfile::tempdir().unwrap();
+        let folder = room.path();
+        let protocol = Protocol::new(ProtocolName::Upe);
+        let of = |ids: &[String]| {
+            let mut scores = Scores::new(vec![metrics_by_key(&["psnr"]).unwrap()[0].metric()]);
+            for id in ids {
+                scores.insert(ImageScores { id: id.clone(), values: vec![20.0] }).unwrap();
+            }
+            scores
+        };
+        let test = protocol.split().test;
+        for (part, ids, published) in [("whole", &test[..], 3), ("most", &test[1..], 0)] {
+            for name in ["a", "b"] {
+                evaluation(&folder.join(part).join(name), &of(ids), &protocol.to_string());
+            }
+            let runs = ["a", "b"].map(|name| format!("{part}/{name}"));
+            let table = run(folder, &[&runs[0], &runs[1]]).unwrap().table;
+            assert_eq!(table.published().len(), published, "{part}");
+            assert!(table.published().iter().all(|result| table.is_comparable(result)));
+            let written = table.to_markdown();
+            assert!(!written.contains("not comparable"), "{written}");
+            assert_eq!(written.contains("24.48"), published > 0, "{written}");
+            assert!(written.contains("FiveK upe: 4500/0/500 ids"), "{written}");
+        }
     }
 
     #[test]

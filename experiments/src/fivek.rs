@@ -52,22 +52,26 @@ fn prepared_for(folder: &Path) -> Result<Option<Protocol>> {
     Ok(Some(Manifest::parse(&bytes, &path).map_err(DataError::from)?.header.protocol))
 }
 
-/// The protocol under whose name published results stand beside a record's.
-///
-/// For a protocol of FiveK that is the name in `deeplpf-eval`'s list, if all of the test list and
-/// nothing else was evaluated, against Expert C; a mean over other pictures is another number.
-pub(crate) fn published_under(record: &RunRecord) -> &str {
+/// The name in `deeplpf-eval`'s list of published results for a record under a protocol of FiveK, if
+/// all of the test list and nothing else was evaluated, against Expert C; a mean over other pictures
+/// is another number.
+pub(crate) fn published_under(record: &RunRecord) -> Option<&'static str> {
+    published_name(&record.protocol, record.photographs.keys().map(String::as_str))
+}
+
+/// The same for pictures with these ids, under a protocol as it is written out.
+pub(crate) fn published_name<'a>(
+    written: &str,
+    ids: impl Iterator<Item = &'a str>,
+) -> Option<&'static str> {
     let named = [
         (ProtocolName::Dpe, "DPE"),
         (ProtocolName::DpeIdOrder, "DPE id-order lists"),
         (ProtocolName::Upe, "UPE"),
         (ProtocolName::Lut480, "3D-LUT 480p"),
     ];
-    let same = |protocol: Protocol| {
-        let test = protocol.split().test.clone();
-        protocol.to_string() == record.protocol
-            && test.iter().collect::<BTreeSet<_>>() == record.photographs.keys().collect()
-    };
-    let found = named.into_iter().find(|(name, _)| same(Protocol::new(*name)));
-    found.map_or(record.protocol.as_str(), |(_, published)| published)
+    let (name, published) =
+        named.into_iter().find(|(name, _)| Protocol::new(*name).to_string() == written)?;
+    let test = Protocol::new(name).split().test;
+    (test.iter().map(String::as_str).collect::<BTreeSet<_>>() == ids.collect()).then_some(published)
 }

@@ -125,11 +125,13 @@ impl Outputs<'_> {
         let sizes: Vec<Size> = first.photographs.values().map(size).collect();
         let caption = Caption {
             protocol: first.protocol.clone(),
+            published_under: published_under(first).map_or(String::new(), str::to_owned),
             split: first.split.clone(),
             images: first.scores.len(),
             resolution: resolution(&sizes),
             notes: self.notes.clone(),
         };
+        let published = published_results(caption.published_protocol())?;
         let mut table = Table::new(&self.title, caption, first.scores.metrics().to_vec());
         table.push_scores(INPUT, &first.input_scores)?;
         for method in self.methods {
@@ -142,7 +144,7 @@ impl Outputs<'_> {
             }
         }
         // Results under the same protocol only: others could not be compared.
-        table.push_published(published_results(published_under(first))?);
+        table.push_published(published);
         Ok(table)
     }
 

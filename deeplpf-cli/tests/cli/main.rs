@@ -3,6 +3,7 @@
 //! Every test has a folder of its own, in which the program is started, and looks at exit code,
 //! stdout, stderr and what is on disk afterwards.
 
+mod bad_sets;
 mod compare;
 mod damaged_pictures;
 mod damaged_weights;

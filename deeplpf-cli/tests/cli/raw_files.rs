@@ -37,6 +37,50 @@ mod built_in {
         }
     }
 
+    /// Cut in the mosaic, an absurd black level, absurd sizes: one sentence, and no file.
+    #[test]
+    fn damaged_raw_files_are_one_sentence() {
+        let room = Room::with_weights();
+        let sound = std::fs::read(fixtures().join("bayer.dng")).unwrap();
+        // Entries of the directory are 12 bytes: tag, type, count, value.
+        let value = |tag: u16| {
+            let found = (0..600).find(|&at| {
+                sound[at..at + 2] == tag.to_le_bytes()
+                    && (1..13).contains(&sound[at + 2])
+                    && sound[at + 3] == 0
+            });
+            found.expect("the tag is there") + 8
+        };
+        let with = |changes: &[(usize, u32)]| {
+            let mut bytes = sound.clone();
+            for &(at, value) in changes {
+                bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+            bytes
+        };
+        let (width, height, black) = (value(256), value(257), value(50714));
+        let levels = u32::from_le_bytes(sound[black..black + 4].try_into().unwrap()) as usize;
+        for (name, bytes, says) in [
+            ("cut", sound[..sound.len() / 2].to_vec(), "truncated raw file"),
+            ("end", sound[..sound.len() - 10].to_vec(), "truncated raw file"),
+            (
+                "black",
+                with(&[(levels, u32::MAX)]),
+                "black level of 65535 and a white level of 16383",
+            ),
+            ("one-black", with(&[(black - 4, 1)]), "contradict each other"),
+            ("wide", with(&[(width, u32::MAX)]), "4294967295x96, more than the limit"),
+            ("huge", with(&[(width, 100_000), (height, 100_000)]), "more than the limit"),
+            ("none", with(&[(width, 0)]), "0x96"),
+            ("tall", with(&[(height, 60_000)]), "damaged raw file"),
+        ] {
+            room.write(&format!("{name}.dng"), bytes);
+            room.run(&format!("enhance {name}.dng -o out.png --weights w.safetensors"))
+                .fails(&[&format!("{name}.dng"), says]);
+            assert!(!room.path("out.png").exists());
+        }
+    }
+
     /// A room with the small folder of See-in-the-Dark, its training list for validation and test.
     fn dark_room() -> Room {
         let room = Room::new();
@@ -59,6 +103,13 @@ mod built_in {
         room
     }
 
+    /// Trains: stderr has the table of epochs.
+    #[track_caller]
+    fn trains(room: &Room, options: &str) {
+        let run = room.run(&format!("train --config train.toml {options}"));
+        assert!(run.code == 0 && run.stderr.starts_with("epoch "), "{run:?}");
+    }
+
     #[test]
     fn see_in_the_dark_is_trained_on_and_evaluated() {
         let room = dark_room();
@@ -67,11 +118,12 @@ mod built_in {
             ("sid-fuji", "xtrans", "packed raw (9 channels"),
             ("sid-sony", "rgb", "RGB by deeplpf-render-1"),
         ] {
-            room.run(&format!(
-                "train --config train.toml --set run={input} --set data.protocol={protocol} \
-                 --set model.input={input}"
-            ))
-            .succeeds();
+            trains(
+                &room,
+                &format!(
+                    "--set run={input} --set data.protocol={protocol} --set model.input={input}"
+                ),
+            );
             let run = room
                 .run(&format!(
                     "eval --weights {input}/checkpoints/best.safetensors --data sid --protocol \
@@ -97,10 +149,12 @@ mod built_in {
     #[test]
     fn a_run_on_see_in_the_dark_is_evaluated_for_its_report() {
         let room = dark_room();
-        let line = "train --config train.toml --set run=run --set data.protocol=sid-fuji \
-                    --set model.input=xtrans --set epochs=1";
-        room.run(line).succeeds();
-        room.run("report run").succeeds();
+        trains(
+            &room,
+            "--set run=run --set data.protocol=sid-fuji --set model.input=xtrans --set epochs=1",
+        );
+        let report = room.run("report run");
+        assert!(report.code == 0 && report.stderr.contains("was never evaluated"), "{report:?}");
         let page = String::from_utf8(room.read("run/report.html")).unwrap();
         assert!(page.contains("SID sid-fuji: packed raw (9 channels"));
     }
@@ -108,9 +162,10 @@ mod built_in {
     #[test]
     fn weights_and_data_of_see_in_the_dark_must_fit() {
         let room = dark_room();
-        let line = "train --config train.toml --set run=run --set data.protocol=sid-sony \
-                    --set model.input=bayer --set epochs=1";
-        room.run(line).succeeds();
+        trains(
+            &room,
+            "--set run=run --set data.protocol=sid-sony --set model.input=bayer --set epochs=1",
+        );
         let eval = "eval --weights run/checkpoints/last.safetensors -o out --data sid";
         room.run(eval).fails(&["input = \"bayer\"", "--protocol sid-sony"]);
         room.run(&format!("{eval} --protocol sid-fuji")).fails(&["bayer", "sid-fuji"]);

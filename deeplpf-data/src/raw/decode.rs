@@ -90,10 +90,15 @@ mod rawler_decoder {
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("the decoder failed");
-            Err(damaged(name, text))
+                .unwrap_or(CONTRADICTION);
+            // What was asserted in the decoder's source tells a user nothing.
+            let reason = if text.contains("EOF") { text } else { CONTRADICTION };
+            Err(damaged(name, reason))
         })
     }
+
+    /// A panic of the decoder.
+    const CONTRADICTION: &str = "the numbers in it contradict each other";
 
     fn damaged(name: &Path, text: &str) -> RawError {
         let path = name.to_path_buf();

@@ -1,6 +1,7 @@
 //! A prepared folder against its manifest.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -18,38 +19,59 @@ pub(super) fn judge(
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
 ) {
-    let problem = |id: &str, detail: String| Problem::new(ProblemKind::Manifest, id, detail);
+    let problem = |kind, id: &str, detail: String| Problem::new(kind, id, detail);
     let path = root.join(MANIFEST);
     if path.try_exists().is_ok_and(|exists| !exists) {
         if root.join(JOURNAL).exists() {
             let detail = "`data prepare` has not come to its end in this folder; run it again";
-            problems.push(problem("*", detail.into()));
+            problems.push(problem(ProblemKind::MissingId, "*", detail.into()));
         }
         return;
     }
     let read = std::fs::read(&path).map_err(|e| DataError::read(&path, e));
     let manifest = match read.and_then(|bytes| Ok(Manifest::parse(&bytes, &path)?)) {
         Ok(manifest) => manifest,
-        Err(error) => return problems.push(problem(MANIFEST, error.to_string())),
+        Err(error) => {
+            return problems.push(problem(ProblemKind::Unreadable, MANIFEST, error.to_string()));
+        }
     };
     let found = manifest.header.protocol;
     if let Some(protocol) = protocol.filter(|protocol| *protocol != found) {
-        problems.push(problem("*", format!("it was prepared as {found}, not as {protocol}")));
+        let detail = format!("it was prepared as {found}, not as {protocol}");
+        problems.push(problem(first_difference(found, protocol), "*", detail));
     }
     let pairs = manifest.entries.len();
     let of_files: Vec<Problem> = manifest
         .entries
         .par_iter()
         .flat_map_iter(|entry| {
-            let sides = [&entry.input, &entry.target].into_iter();
-            sides.filter_map(|file| Some(problem(&entry.id, changed(root, file)?)))
+            if !files.contains(entry.id.as_str()) {
+                let detail = "it is in the manifest, and both files are gone".to_owned();
+                return vec![problem(ProblemKind::MissingId, &entry.id, detail)];
+            }
+            let sides = [
+                (&entry.input, ProblemKind::MissingInput),
+                (&entry.target, ProblemKind::MissingTarget),
+            ];
+            let judged = sides.into_iter().filter_map(|(file, if_gone)| {
+                let (kind, detail) = changed(root, file, if_gone)?;
+                Some(problem(kind, &entry.id, detail))
+            });
+            judged.collect()
         })
         .collect();
     let whole = of_files.is_empty();
-    problems.extend(of_files);
+    for found in of_files {
+        // A file that is gone was missed before where its partner or the protocol asks for it.
+        let told = |known: &Problem| known.kind == found.kind && known.id == found.id;
+        if !problems.iter().any(told) {
+            problems.push(found);
+        }
+    }
     let listed: BTreeSet<&str> = manifest.entries.iter().map(|entry| entry.id.as_str()).collect();
     for id in files.difference(&listed) {
-        problems.push(problem(id, "it is not in the manifest; it was added by hand".into()));
+        let detail = "it is not in the manifest; it was added by hand".into();
+        problems.push(problem(ProblemKind::UnknownId, id, detail));
     }
     let same = if whole { ", all files as they were written" } else { "" };
     notes.push(format!("manifest: {pairs} pairs{same}"));
@@ -61,13 +83,35 @@ pub(super) fn judge(
     }
 }
 
+/// In what a set prepared for one protocol cannot serve for another.
+fn first_difference(found: Protocol, asked: Protocol) -> ProblemKind {
+    if found.input() != asked.input() {
+        ProblemKind::Brightness
+    } else if found.size() != asked.size() {
+        ProblemKind::UnequalSize
+    } else {
+        // Lists or expert.
+        ProblemKind::UnknownId
+    }
+}
+
 /// What is wrong with a file of the manifest.
-fn changed(root: &Path, file: &PreparedFile) -> Option<String> {
+fn changed(
+    root: &Path,
+    file: &PreparedFile,
+    if_gone: ProblemKind,
+) -> Option<(ProblemKind, String)> {
     match std::fs::read(root.join(&file.file)) {
-        Err(error) => Some(format!("{} cannot be read: {error}", file.file)),
-        Ok(bytes) if sha256_of(&bytes) != file.sha256 => {
-            Some(format!("{} was changed after it was prepared", file.file))
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Some((if_gone, format!("{} of the manifest is gone", file.file)))
         }
+        Err(error) => {
+            Some((ProblemKind::Unreadable, format!("{} cannot be read: {error}", file.file)))
+        }
+        Ok(bytes) if sha256_of(&bytes) != file.sha256 => Some((
+            ProblemKind::Unreadable,
+            format!("{} was changed after it was prepared", file.file),
+        )),
         Ok(_) => None,
     }
 }

@@ -69,9 +69,9 @@ pub fn verify(
 
     let mut notes = Vec::new();
     manifest::judge(&location.root, &files, protocol, &mut problems, &mut notes);
-    if location.layout == Layout::Archive {
-        let detail = "the inputs are camera raw files (DNG), which are listed and not decoded; \
-                      render them to PNG or TIFF and put those into a folder `input`";
+    if location.layout == Layout::Archive && !cfg!(feature = "raw") {
+        let detail = "the inputs are camera raw files (DNG), which this build does not decode; build \
+                      with --features raw, or render them to PNG or TIFF in a folder `input`";
         problems.push(Problem::new(ProblemKind::Unreadable, "*", detail));
         notes.push("names were compared; no picture was looked at".to_owned());
     } else {

@@ -34,12 +34,10 @@ pub enum ProblemKind {
     MissingId,
     /// An id of two files in one folder, of two lines of a list, or of two lists.
     DuplicateId,
-    /// A file that cannot be read or decoded.
+    /// A file that cannot be read or decoded, or whose bytes are not those in the manifest.
     Unreadable,
     /// Inputs of another rendering than the protocol's, or black ones.
     Brightness,
-    /// A prepared folder that is not as its manifest says, or whose preparation was not finished.
-    Manifest,
 }
 
 impl ProblemKind {
@@ -59,7 +57,6 @@ impl ProblemKind {
             Self::DuplicateId => "duplicate-id",
             Self::Unreadable => "unreadable",
             Self::Brightness => "brightness",
-            Self::Manifest => "manifest",
         }
     }
 }
@@ -86,7 +83,7 @@ impl Problem {
 }
 
 /// How many ids a list has in common with a part of a protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
     /// File name of the list, or `all pairs` where the folder has no lists.
     pub list: String,
@@ -100,32 +97,40 @@ pub struct Overlap {
     pub shared: usize,
 }
 
-/// What a verification found.
+/// What a verification found. `Display` tells all of it; as JSON it is
+/// `{"usable": ..., "problems": [{"kind": ..., "id": ..., "detail": ...}]}` and nothing else.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// Whether the set can be used: no problem but harmless ones (pictures of FiveK that a protocol's
     /// lists do not name).
     pub usable: bool,
     /// The layout that was recognised, in words.
+    #[serde(skip)]
     pub layout: String,
     /// The protocol it was judged by, in words.
+    #[serde(skip)]
     pub protocol: Option<String>,
     /// Inputs, by different ids.
+    #[serde(skip)]
     pub inputs: usize,
     /// Targets, by different ids.
+    #[serde(skip)]
     pub targets: usize,
     /// Complete pairs.
+    #[serde(skip)]
     pub pairs: usize,
     /// Everything wrong: by kind, then in the natural order of the ids.
     pub problems: Vec<Problem>,
     /// What lists have in common with known splits.
+    #[serde(skip)]
     pub overlaps: Vec<Overlap>,
     /// Facts that are no problems.
+    #[serde(skip)]
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Writes `{"usable": ..., "problems": [{"kind": ..., "id": ..., "detail": ...}], ...}`.
+    /// Writes `{"usable": ..., "problems": [{"kind": ..., "id": ..., "detail": ...}]}`.
     ///
     /// # Errors
     /// [`DataError::Write`] or [`DataError::DiskFull`]; nothing is left half-written.
@@ -179,11 +184,12 @@ impl fmt::Display for Report {
         }
         let harmless = self.problems.iter().filter(|problem| problem.harmless).count();
         let grave = self.problems.len() - harmless;
+        let problems = if grave == 1 { "problem" } else { "problems" };
         match (grave, harmless) {
             (0, 0) => writeln!(f, "\nUsable: no problems"),
             (0, _) => writeln!(f, "\nUsable: {harmless} harmless"),
-            (_, 0) => writeln!(f, "\nNot usable: {grave} problems"),
-            _ => writeln!(f, "\nNot usable: {grave} problems, and {harmless} harmless"),
+            (_, 0) => writeln!(f, "\nNot usable: {grave} {problems}"),
+            _ => writeln!(f, "\nNot usable: {grave} {problems}, and {harmless} harmless"),
         }
     }
 }

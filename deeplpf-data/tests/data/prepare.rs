@@ -7,7 +7,7 @@ use crate::common::icc::{Curve, PRO_PHOTO, rgb};
 use crate::common::{Source, bytes_of, names, tell};
 use deeplpf_data::prepare::{MANIFEST, Manifest, Plan, PrepareError, Progress, Request, Summary};
 use deeplpf_data::protocol::{Expert, Protocol, ProtocolName};
-use deeplpf_data::verify::{Options, ProblemKind, verify};
+use deeplpf_data::verify::{Options, Problem, ProblemKind, verify};
 use deeplpf_data::{DataError, decode};
 use image::ExtendedColorType;
 
@@ -172,7 +172,7 @@ fn a_set_is_made_and_described() {
     // And the check of sets finds nothing to say about the manifest.
     let options = Options { protocol: Some(Protocol::new(ProtocolName::Dpe)), target: None };
     let report = verify(room.path("to"), &options, &|_, _| {}).expect("verified");
-    assert!(report.problems.iter().all(|p| p.kind != ProblemKind::Manifest), "{report}");
+    assert!(report.problems.iter().all(|p| p.kind != ProblemKind::Unreadable), "{report}");
     assert!(report.notes.contains(&"manifest: 3 pairs, all files as they were written".into()));
 }
 
@@ -462,27 +462,50 @@ fn a_folder_without_permission() {
 fn verify_compares_files_with_the_manifest() {
     let room = Room::with_pairs();
     room.run("to");
-    let problems = |protocol: Option<ProtocolName>| -> Vec<(String, String)> {
+    let problems = |protocol: Option<ProtocolName>| -> Vec<(&str, String, String)> {
         let options = Options { protocol: protocol.map(Protocol::new), target: None };
         let report = verify(room.path("to"), &options, &|_, _| {}).expect("verified");
-        let of_manifest = report.problems.into_iter().filter(|p| p.kind == ProblemKind::Manifest);
-        of_manifest.map(|p| (p.id, p.detail)).collect()
+        // The pictures are noise: what the pixels tell is not what this is about.
+        let of_files = report.problems.into_iter().filter(|p| {
+            p.id == "*" || !matches!(p.kind, ProblemKind::Misregistered | ProblemKind::MissingId)
+        });
+        of_files.map(|p| (p.kind.as_str(), p.id, p.detail)).collect()
     };
-    assert!(problems(None).is_empty());
-    let told = &problems(Some(ProtocolName::Upe))[0];
-    assert!(told.0 == "*" && told.1.contains("prepared as FiveK dpe"), "{told:?}");
+    let summary = |told: &[(&'static str, String, String)]| -> Vec<String> {
+        told.iter().map(|(kind, id, _)| format!("{kind} {id}")).collect()
+    };
+    assert_eq!(summary(&problems(None)), [""; 0]);
+    for (protocol, kind) in [
+        (ProtocolName::Upe, "brightness"),
+        (ProtocolName::Lut480, "brightness"),
+        (ProtocolName::DpeIdOrder, "unknown-id"),
+    ] {
+        let told = problems(Some(protocol));
+        let found = told.iter().find(|(.., detail)| detail.contains("prepared as FiveK dpe"));
+        assert!(found.is_some_and(|(k, id, _)| *k == kind && id == "*"), "{told:?}");
+    }
     room.write("to/input/a0001.png", &png(512, 341, 1));
     room.remove("to/expertC/a0002.png");
     room.write("to/input/a0009.png", &png(60, 40, 1));
     room.write("to/expertC/a0009.png", &png(60, 40, 2));
     let told = problems(None);
-    assert_eq!(told.iter().map(|p| p.0.as_str()).collect::<Vec<_>>(), ["a0001", "a0002", "a0009"]);
-    assert!(told[0].1.contains("input/a0001.png was changed after"), "{told:?}");
+    let of = |kind: &str, id: &str| -> Vec<String> {
+        let same = told.iter().filter(|p| p.0 == kind && p.1 == id);
+        same.map(|(.., detail)| detail.clone()).collect()
+    };
+    assert!(of("unreadable", "a0001")[0].contains("input/a0001.png was changed after"), "{told:?}");
+    assert_eq!(of("missing-target", "a0002"), ["the input has no target"]);
+    assert!(of("unknown-id", "a0009")[0].contains("added by hand"), "{told:?}");
+    room.remove("to/input/a0002.png");
+    let options = Options::default();
+    let report = verify(room.path("to"), &options, &|_, _| {}).expect("verified");
+    let gone = |p: &Problem| p.kind == ProblemKind::MissingId && p.id == "a0002";
+    assert!(report.problems.iter().any(gone) && !report.usable, "{report}");
     room.remove("to/manifest.jsonl");
     let told = problems(None);
-    assert!(told.len() == 1 && told[0].1.contains("has not come to its end"), "{told:?}");
+    assert!(told.iter().any(|p| p.2.contains("has not come to its end")), "{told:?}");
     room.write("to/manifest.jsonl", b"{}\n");
-    assert!(problems(None)[0].1.contains("manifest.jsonl:1: not the head"));
+    assert!(problems(None).iter().any(|p| p.2.contains("manifest.jsonl:1: not the head")));
 }
 
 #[test]

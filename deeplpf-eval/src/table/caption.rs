@@ -13,6 +13,10 @@ pub struct Caption {
     /// The protocol, e.g. `DPE`. Published results under a protocol of the same name are
     /// comparable.
     pub protocol: String,
+    /// The protocol's name in the list of published results, where `protocol` says more than that
+    /// name, e.g. `DPE` under `FiveK dpe: 2250/2250/498 ids, ...`. Empty: `protocol` is the name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub published_under: String,
     /// Which part of the data, e.g. `test`.
     pub split: String,
     /// Number of images behind each mean.
@@ -49,6 +53,11 @@ fn common(sizes: &[Size], of: impl Fn(&Size) -> usize) -> Option<usize> {
 }
 
 impl Caption {
+    /// The protocol whose published results are comparable.
+    pub fn published_protocol(&self) -> &str {
+        if self.published_under.is_empty() { &self.protocol } else { &self.published_under }
+    }
+
     /// Protocol, split, number of images and resolution in one line.
     pub(crate) fn facts(&self) -> String {
         let Caption { protocol, split, images, resolution, .. } = self;

@@ -133,8 +133,8 @@ impl Table {
     pub fn push_published(&mut self, results: impl IntoIterator<Item = PublishedResult>) {
         self.published.extend(results);
         // Those that may be compared first; otherwise in the order given.
-        let protocol = &self.caption.protocol;
-        self.published.sort_by_key(|result| result.protocol != *protocol);
+        let protocol = self.caption.published_protocol();
+        self.published.sort_by_key(|result| result.protocol != protocol);
     }
 
     /// The columns.
@@ -154,7 +154,7 @@ impl Table {
 
     /// Whether a published result was measured under this table's protocol.
     pub fn is_comparable(&self, result: &PublishedResult) -> bool {
-        result.protocol == self.caption.protocol
+        result.protocol == self.caption.published_protocol()
     }
 
     /// What stands behind a published method's name: `published [1]`, and why it cannot be
@@ -287,6 +287,7 @@ pub(crate) mod tests {
             images: 498,
             resolution: "512x341 pixels".into(),
             notes: vec!["Seed 1.".into()],
+            ..Caption::default()
         };
         let columns = vec![Psnr.metric(), Ssim::STANDARD.metric(), DeltaE76.metric()];
         let mut table = Table::new("Filters | one by one", caption, columns);

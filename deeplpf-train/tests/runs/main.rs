@@ -147,6 +147,43 @@ fn a_run_is_neither_shortened_nor_shared() {
     train(&longer, true).unwrap();
 }
 
+/// What a refused training made goes again; what was there before stays.
+#[test]
+fn a_refused_training_leaves_no_folder() {
+    let scratch = tempfile::tempdir().unwrap();
+    let pairs = scratch.path().join("pairs");
+    deeplpf_data::sample::write_to(&pairs).unwrap();
+    let base = config(&scratch.path().join("runs/a"));
+    let data = DataConfig { source: pairs.display().to_string(), ..base.data.clone() };
+    let base = TrainConfig { data, ..base };
+    let left = || -> Vec<_> {
+        let entries = fs::read_dir(scratch.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let unknown = TrainConfig { weights: scratch.path().join("none.safetensors"), ..base.clone() };
+    train(&unknown, false).unwrap_err();
+    assert_eq!(left(), ["pairs"]);
+    // All training pairs damaged: refused by the cache, or in the first step.
+    for entry in fs::read_dir(pairs.join("input")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let no_validation = DataConfig { valid_fraction: 0.0, ..base.data.clone() };
+    for cache in ["", "auto"] {
+        let data = DataConfig { cache: cache.into(), ..no_validation.clone() };
+        let error = train(&TrainConfig { data, ..base.clone() }, false).unwrap_err().to_string();
+        assert!(error.contains("truncated"), "{error}");
+        assert_eq!(left(), ["pairs"]);
+    }
+    // A folder with a file of somebody's, or one that was there already, is left alone.
+    fs::create_dir_all(&base.run).unwrap();
+    train(&unknown, false).unwrap_err();
+    assert!(base.run.exists());
+}
+
 #[test]
 fn without_validation_pairs_the_best_weights_are_the_last() {
     let scratch = tempfile::tempdir().unwrap();

@@ -29,7 +29,8 @@ pub struct Args {
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<ProtocolName>,
 
-    /// Write the report as JSON.
+    /// Write whether the set is usable, and every problem, as JSON. Counts, notes and what lists share
+    /// with known splits are printed only.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -43,9 +44,9 @@ Examples:
   deeplpf data verify my-pairs
   deeplpf data verify fivek --protocol dpe --json report.json
 
-The JSON is {\"usable\": ..., \"problems\": [{\"kind\": ..., \"id\": ..., \"detail\": ...}], ...}. Kinds: \
+The JSON is {\"usable\": ..., \"problems\": [{\"kind\": ..., \"id\": ..., \"detail\": ...}]}. Kinds: \
 missing-target, missing-input, unequal-size, misregistered, identical, profile, bit-depth, \
-unknown-id, missing-id, duplicate-id, unreadable, brightness, manifest.";
+unknown-id, missing-id, duplicate-id, unreadable, brightness.";
 
 /// Verifies and prints the report.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
