@@ -6,6 +6,7 @@ use deeplpf_data::{
     DataError, PairPaths,
     prepare::{MANIFEST, Manifest},
     protocol::{Expert, Protocol, ProtocolName},
+    raw,
 };
 
 use crate::{ExperimentError, Result, record::RunRecord};
@@ -25,7 +26,14 @@ pub(crate) fn caption(
         Some(folder) => prepared_for(folder)?,
         None => None,
     };
-    let Some(named) = named else { return Ok(prepared.map(|protocol| protocol.to_string())) };
+    // A rendering of our own is never called the protocol's, nor compared with what was published.
+    let own = match &prepared {
+        Some((_, own)) => *own,
+        None => pairs.iter().filter(|pair| is_raw(&pair.input)).count(),
+    };
+    let written = |protocol: Protocol| written(protocol, own, pairs.len());
+    let prepared = prepared.map(|(protocol, _)| protocol);
+    let Some(named) = named else { return Ok(prepared.map(written)) };
     let Ok(name) = named.parse::<ProtocolName>() else { return Ok(None) };
     if let (Some(prepared), Some(folder)) = (prepared, folder)
         && prepared.name != name
@@ -38,18 +46,40 @@ pub(crate) fn caption(
     }
     let target = || pairs.first()?.target.parent()?.file_name()?.to_str()?.parse().ok();
     let target: Option<Expert> = prepared.map(|protocol| protocol.target).or_else(target);
-    Ok(Some(Protocol { name, target: target.unwrap_or_default() }.to_string()))
+    Ok(Some(written(Protocol { name, target: target.unwrap_or_default() })))
 }
 
-/// The protocol in a folder's manifest.
-fn prepared_for(folder: &Path) -> Result<Option<Protocol>> {
+/// The protocol in words, with what was done instead where `own` inputs were rendered here.
+fn written(protocol: Protocol, own: usize, pairs: usize) -> String {
+    let (text, input) = (protocol.to_string(), protocol.input().to_string());
+    if own == 0 {
+        return text;
+    }
+    let of = if own < pairs { format!(" for {own} inputs") } else { String::new() };
+    let instead = input.trim_start_matches("input ");
+    text.replacen(&input, &format!("input by {}{of}, not {instead}", raw::RENDERING), 1)
+}
+
+/// Whether a file is none of the pictures that are read without being rendered.
+fn is_raw(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    !["png", "jpg", "jpeg", "tif", "tiff", "webp"]
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// The protocol in a folder's manifest, and how many of its inputs were rendered here.
+fn prepared_for(folder: &Path) -> Result<Option<(Protocol, usize)>> {
     let path = folder.join(MANIFEST);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ExperimentError::io("read", &path)(error)),
     };
-    Ok(Some(Manifest::parse(&bytes, &path).map_err(DataError::from)?.header.protocol))
+    let manifest = Manifest::parse(&bytes, &path).map_err(DataError::from)?;
+    let own = |rendering: &Option<String>| rendering.as_deref() == Some(raw::RENDERING);
+    let own = manifest.entries.iter().filter(|entry| own(&entry.input.rendering)).count();
+    Ok(Some((manifest.header.protocol, own)))
 }
 
 /// The name in `deeplpf-eval`'s list of published results for a record under a protocol of FiveK, if
@@ -74,4 +104,27 @@ pub(crate) fn published_name<'a>(
         named.into_iter().find(|(name, _)| Protocol::new(*name).to_string() == written)?;
     let test = Protocol::new(name).split().test;
     (test.iter().map(String::as_str).collect::<BTreeSet<_>>() == ids.collect()).then_some(published)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendering_of_our_own_is_never_called_the_protocols() {
+        let protocol = Protocol::new(ProtocolName::Dpe);
+        let test = protocol.split().test;
+        let published = |own: usize| {
+            published_name(&written(protocol, own, 498), test.iter().map(String::as_str))
+        };
+        assert_eq!(published(0), Some("DPE"));
+        assert_eq!(published(498), None);
+        assert_eq!(published(1), None);
+        let all = written(protocol, 498, 498);
+        assert!(all.contains("input by deeplpf-render-1, not as shot, zeroed, Expert C"), "{all}");
+        let one = written(protocol, 1, 498);
+        assert!(one.contains("input by deeplpf-render-1 for 1 inputs, not as shot"), "{one}");
+        assert!(is_raw(Path::new("a/b.dng")) && is_raw(Path::new("b.ARW")));
+        assert!(!is_raw(Path::new("b.PNG")) && !is_raw(Path::new("b.tif")));
+    }
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::report::{Problem, ProblemKind};
 use crate::DataError;
 use crate::prepare::{JOURNAL, MANIFEST, Manifest, PreparedFile, sha256_of};
-use crate::protocol::Protocol;
+use crate::protocol::{InputRendering, Protocol};
 
 /// Judges the manifest of a folder, where there is one. `files` are the ids of all inputs and targets.
 pub(super) fn judge(
@@ -75,11 +75,32 @@ pub(super) fn judge(
     }
     let same = if whole { ", all files as they were written" } else { "" };
     notes.push(format!("manifest: {pairs} pairs{same}"));
+    for (entry, input) in
+        manifest.entries.iter().filter_map(|entry| Some((entry, entry.input.rendering.as_deref()?)))
+    {
+        if let Some(reason) = protocol.and_then(|asked| contradiction(input, asked.input())) {
+            let detail = format!("{input}, the manifest says; the protocol's inputs are {reason}");
+            problems.push(problem(ProblemKind::Brightness, &entry.id, detail));
+        }
+    }
     let mut renderings: Vec<&str> =
         manifest.entries.iter().filter_map(|entry| entry.input.rendering.as_deref()).collect();
     renderings.sort_unstable();
     for of_one in renderings.chunk_by(|a, b| a == b) {
         notes.push(format!("{} inputs were rendered by {}", of_one.len(), of_one[0]));
+    }
+}
+
+/// What a protocol's inputs are, where a rendering by Lightroom that the manifest noted (the words are
+/// those of `prepare`) is another one.
+fn contradiction(found: &str, expected: InputRendering) -> Option<&'static str> {
+    let settings = found.strip_prefix("Lightroom, ")?;
+    match (settings, expected) {
+        ("as shot, zeroed", InputRendering::AsShotZeroed) | ("as shot", InputRendering::AsShot) => {
+            None
+        }
+        (_, InputRendering::AsShotZeroed) => Some("as shot, zeroed"),
+        (_, InputRendering::AsShot) => Some("as shot"),
     }
 }
 
@@ -113,5 +134,26 @@ fn changed(
             format!("{} was changed after it was prepared", file.file),
         )),
         Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_another_rendering_are_seen_after_preparing_too() {
+        use InputRendering::{AsShot, AsShotZeroed};
+        for (found, expected, wanted) in [
+            ("Lightroom, as shot, zeroed", AsShotZeroed, None),
+            ("Lightroom, as shot, zeroed", AsShot, Some("as shot")),
+            ("Lightroom, as shot", AsShot, None),
+            ("Lightroom, as shot", AsShotZeroed, Some("as shot, zeroed")),
+            ("Lightroom, white balance set", AsShot, Some("as shot")),
+            ("Lightroom, white balance set, zeroed", AsShotZeroed, Some("as shot, zeroed")),
+            ("deeplpf-render-1", AsShotZeroed, None),
+        ] {
+            assert_eq!(contradiction(found, expected), wanted, "{found}");
+        }
     }
 }
