@@ -35,11 +35,14 @@ pub(crate) struct Fingerprint {
     pub code: String,
     /// SHA-256 of the manifest of training and validation pairs: ids and contents.
     pub data: String,
+    /// SHA-256 of the weights it starts from, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
 }
 
 impl Fingerprint {
-    /// Of a run as the recipe writes it (paths not yet resolved) on these data.
-    pub fn new(config: &TrainConfig, data: String) -> Self {
+    /// Of a run as the recipe writes it (paths not yet resolved) on these data, from these weights.
+    pub fn new(config: &TrainConfig, data: String, start: Option<String>) -> Self {
         let mut config = config.clone();
         config.run = PathBuf::new();
         config.device = String::new();
@@ -50,6 +53,7 @@ impl Fingerprint {
             config: hex(Sha256::digest(config.to_toml().as_bytes())),
             code: CODE_VERSION.into(),
             data,
+            start,
         }
     }
 
@@ -78,6 +82,7 @@ impl Fingerprint {
             (self.config != before.config, "the configuration"),
             (self.code != before.code, code.as_str()),
             (self.data != before.data, "the training data"),
+            (self.start != before.start, "the weights it starts from"),
         ];
         let changed: Vec<&str> =
             changes.into_iter().filter_map(|(changed, what)| changed.then_some(what)).collect();
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn what_computes_the_same_has_the_same_fingerprint() {
         let config = TrainConfig::default();
-        let of = |config: &TrainConfig| Fingerprint::new(config, "d".into());
+        let of = |config: &TrainConfig| Fingerprint::new(config, "d".into(), None);
         let mut moved = config.clone();
         moved.run = "elsewhere".into();
         moved.data.threads = 9;
@@ -186,6 +191,8 @@ mod tests {
         let before = Fingerprint { code: "0.0".into(), data: "x".into(), ..of(&config) };
         let change = of(&config).change_from(&before).unwrap();
         assert!(change.contains("(0.0, now ") && change.ends_with("the training data"), "{change}");
+        let before = Fingerprint { start: Some("w".into()), ..of(&config) };
+        assert_eq!(of(&config).change_from(&before).unwrap(), "the weights it starts from");
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod report;
 mod reproduce;
 mod runs;
 mod scale;
+mod start;
 mod test_pairs;
 
 pub use compare::{CompareRequest, CompareSummary, INPUT_BASELINE, compare};

@@ -23,6 +23,7 @@ use crate::{
     fingerprint::{Fingerprint, hash_pairs},
     placement::place_predictor,
     scale::DataDefinition,
+    start::starting_hash,
     test_pairs::named_test_pairs,
 };
 
@@ -143,6 +144,8 @@ pub fn plan(request: &ReproduceRequest) -> Result<Plan> {
     for training in &trainings {
         let config = places.resolve_config(&training.config);
         let folder = request.folder().join("runs").join(&training.folder);
+        // Weights that an earlier run has still to make are nobody's yet.
+        let start = starting_hash(&config).ok();
         let (counts, hash, size) = match TrainingData::of(&config) {
             Ok(pairs) => {
                 let counts = (pairs.train.len() as u64, pairs.valid.len() as u64);
@@ -171,7 +174,7 @@ pub fn plan(request: &ReproduceRequest) -> Result<Plan> {
             &training.config,
             &folder,
             counts,
-            hash,
+            hash.zip(start),
             test_pairs,
             &cost,
         )?);
@@ -311,20 +314,22 @@ fn planned(
     written: &TrainConfig,
     folder: &Path,
     (train, valid): (u64, u64),
-    hash: Option<String>,
+    hashes: Option<(String, Option<String>)>,
     test: u64,
     cost: &Cost,
 ) -> Result<PlannedRun> {
     let data = &written.data;
     let steps = train.div_ceil(data.batch as u64).div_ceil(data.accumulate as u64);
-    let state = match (hash, Fingerprint::read(folder)?) {
-        (Some(hash), Some(before)) => match Fingerprint::new(written, hash).change_from(&before) {
-            Some(change) => PlannedState::Changed(change),
-            None => match RunFolder::new(folder).records()?.len() as u64 {
-                done if done >= written.epochs => PlannedState::Trained,
-                done => PlannedState::Begun(done),
-            },
-        },
+    let state = match (hashes, Fingerprint::read(folder)?) {
+        (Some((data, start)), Some(before)) => {
+            match Fingerprint::new(written, data, start).change_from(&before) {
+                Some(change) => PlannedState::Changed(change),
+                None => match RunFolder::new(folder).records()?.len() as u64 {
+                    done if done >= written.epochs => PlannedState::Trained,
+                    done => PlannedState::Begun(done),
+                },
+            }
+        }
         _ => PlannedState::New,
     };
     let left = match state {

@@ -53,7 +53,8 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// [[run]]
 /// name = "full"               # also the run's folder
 /// label = "all three filters" # in tables and plots
-/// set = { model = { elliptical = 0 } }   # on top of `base`
+/// set = { model = { elliptical = 0 } }   # on top of `base`; weights = "@runs/NAME" starts from the
+///                                        # best weights of a run before it
 /// seeds = [1, 2, 3, 4, 5]     # instead of the recipe's
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -266,7 +267,7 @@ impl Recipe {
             if let Some(key) = run.at.keys().find(|key| key.parse::<Scale>().is_err()) {
                 return refuse(format!("run `{}`: at.{key} is not a scale", run.name));
             }
-            recipe.train_config(run, name)?;
+            recipe.trainings(run, name)?;
         }
         if !recipe.run.iter().any(|run| run.name == recipe.shown) {
             return refuse(format!("shown = \"{}\" is not the name of a run", recipe.shown));
@@ -313,7 +314,7 @@ impl Recipe {
             }
         }
         for run in &filled.run {
-            filled.train_config(run, name)?;
+            filled.trainings(run, name)?;
         }
         Ok(filled)
     }
@@ -341,7 +342,9 @@ impl Recipe {
         };
         let own = [config.seed];
         let seeds = if seeds.is_empty() { &own[..] } else { &seeds[..] };
-        Ok(seeds.iter().map(with_seed).collect())
+        let mut trainings: Vec<Training> = seeds.iter().map(with_seed).collect();
+        self.find_starts(run, &mut trainings, name)?;
+        Ok(trainings)
     }
 
     /// The training configuration of one run, with the seed of `base` or its own keys.

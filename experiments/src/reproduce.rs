@@ -21,6 +21,7 @@ use crate::{
     record::has_record,
     runs::{Run, read_run},
     scale::{Places, set_name},
+    start::starting_hash,
     test_pairs::{TestPairs, named_test_pairs},
 };
 
@@ -52,7 +53,9 @@ impl ReproduceRequest {
     }
 
     pub(crate) fn places(&self) -> Places {
-        Places { data: self.data_root.clone(), lists: self.folder().join("lists") }
+        let out = self.folder();
+        let (lists, runs) = (out.join("lists"), out.join("runs"));
+        Places { data: self.data_root.clone(), lists, runs }
     }
 }
 
@@ -197,7 +200,7 @@ fn train_run(
     let mut config = places.resolve_config(&training.config);
     config.run = request.folder().join("runs").join(&training.folder);
     let folder = RunFolder::new(&config.run);
-    let now = Fingerprint::new(&training.config, data);
+    let now = Fingerprint::new(&training.config, data, starting_hash(&config)?);
     let begun = folder.state().exists() || folder.previous_state().exists();
     if begun {
         let change = match Fingerprint::read(&config.run)? {

@@ -18,7 +18,7 @@ use deeplpf_train::{
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::{ExperimentError, Result, recipe::TestSpec};
+use crate::{ExperimentError, Result, recipe::TestSpec, start::starting_weights};
 
 /// How large a recipe is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,13 +174,15 @@ pub(crate) fn check_array<T: Default + Serialize>(
     Ok(())
 }
 
-/// Where `@data/...` and `@lists/...` of recipes are on this machine.
+/// Where `@data/...`, `@lists/...` and `@runs/...` of recipes are on this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     /// The folder that holds the data sets.
     pub data: PathBuf,
     /// The folder that lists are written to.
     pub lists: PathBuf,
+    /// The folder of the recipe's runs.
+    pub runs: PathBuf,
 }
 
 impl Places {
@@ -196,6 +198,7 @@ impl Places {
     /// The configuration with the paths of this machine.
     pub fn resolve_config(&self, config: &TrainConfig) -> TrainConfig {
         let mut config = config.clone();
+        config.weights = starting_weights(&config, self);
         config.data.source = self.resolve(&config.data.source);
         let data = &mut config.data;
         for list in [&mut data.train, &mut data.valid, &mut data.exclude] {
@@ -253,7 +256,7 @@ mod tests {
 
     #[test]
     fn marked_paths_are_found_and_others_stay() {
-        let places = Places { data: "d".into(), lists: "l".into() };
+        let places = Places { data: "d".into(), lists: "l".into(), runs: "r".into() };
         assert_eq!(places.resolve("@data/set/train.txt"), "d/set/train.txt");
         assert_eq!(places.resolve("@lists/a.txt"), "l/a.txt");
         assert_eq!(places.resolve("set"), "set");

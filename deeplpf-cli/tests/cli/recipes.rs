@@ -156,3 +156,33 @@ fn mistakes_in_a_recipe_are_named_with_the_nearest_key() {
     wrong("graduated = 0", "graduate = 0", &["run unet", "`model.graduated`"]);
     assert!(!room.path("results").exists());
 }
+
+/// A run that starts from another one's weights and hardly learns scores what that one does, and it
+/// is not taken for finished when that one changed.
+#[test]
+fn a_run_can_start_from_an_earlier_one() {
+    let room = room();
+    let more = "[[run]]\nname = \"on\"\nlabel = \"further\"\n\
+        set = { weights = \"@runs/full\", epochs = 1, adam = { learning_rate = 1e-12 } }\n";
+    room.write("tiny.toml", format!("{RECIPE}{more}"));
+    let planned = reproduce(&room, "--dry-run");
+    assert_eq!(planned.code, 0, "{planned:?}");
+    let first = reproduce(&room, "");
+    assert_eq!(first.code, 0, "{first:?}");
+    let score = |run: &str| {
+        let record = room.json(&format!("results/runs/{run}/evaluation.json"));
+        let text = record.to_string();
+        text.split("\"psnr\":").nth(1).expect("a PSNR").chars().take(8).collect::<String>()
+    };
+    assert_eq!(score("on"), score("full"));
+    assert_ne!(score("on"), score("unet"));
+    let again = reproduce(&room, "");
+    assert!(again.stderr.contains("run 3 of 3: further, already trained"), "{again:?}");
+
+    let path = "results/runs/on/fingerprint.json";
+    let mut other = room.json(path);
+    other["start"] = "0".into();
+    room.write(path, other.to_string());
+    reproduce(&room, "")
+        .one_error_at_end(&["results/runs/on", "the weights it starts from changed"]);
+}

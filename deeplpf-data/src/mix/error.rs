@@ -37,7 +37,7 @@ pub enum MixError {
     TooFew {
         /// The source's folder.
         folder: String,
-        /// `unchanged` or `grey`.
+        /// `unchanged`, `grey`, `over-exposed` or `under-exposed`.
         what: &'static str,
         /// How many the plan wants.
         asked: usize,

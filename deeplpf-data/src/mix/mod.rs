@@ -8,7 +8,7 @@ mod error;
 mod plan;
 
 pub use error::MixError;
-pub use plan::{Choice, Every, MixPlan, Source};
+pub use plan::{Choice, Every, Exposed, MixPlan, Source};
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -24,6 +24,13 @@ use crate::{DataError, OutputFormat, PairPaths, atomic_file, encode, layout};
 
 /// The file of a mixed set that says how it was made. Written last: a set that has it is whole.
 pub const MIX_FILE: &str = "mix.json";
+
+/// The list of the over- and under-exposed pairs, where there are any: to train without them.
+pub const EXPOSED_LIST: &str = "exposed.txt";
+
+/// From here on a pixel of an over-exposed input counts as lost, fully at 1: encoded values. Linear
+/// light of 0.82 and more, the last quarter of a stop.
+const LOST: f32 = 0.92;
 
 /// How many pairs a mixed set has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -45,7 +52,7 @@ enum Part {
 }
 
 /// How a pair of the mixed set is made of one of a source.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     /// As it is.
@@ -54,6 +61,8 @@ enum Kind {
     Unchanged,
     /// Both in grey.
     Grey,
+    /// The target, exposed otherwise by so many EV, and the target.
+    Exposed(f64),
 }
 
 struct Entry {
@@ -89,7 +98,7 @@ struct MixFile<'a> {
 }
 
 /// Makes the set of `plan` in `out`, which must be new or empty: `input/` and `target/` with 8-bit
-/// PNGs, `train.txt`, `valid.txt`, `test.txt` and [`MIX_FILE`]. Folders of the plan are looked for in
+/// PNGs, `train.txt`, `valid.txt`, `test.txt`, [`EXPOSED_LIST`] and [`MIX_FILE`]. Folders of the plan are looked for in
 /// `from`. `progress` is told how many of how many pairs are done.
 ///
 /// Pictures whose shorter side is longer than `short_edge` are scaled to it by Lanczos' filter on the
@@ -140,6 +149,11 @@ pub fn mix(
             write(&out.join(list), &(names.join("\n") + "\n"))?;
         }
     }
+    let exposed = entries.iter().filter(|entry| matches!(entry.kind, Kind::Exposed(_)));
+    let names: Vec<String> = exposed.flat_map(Entry::names).collect();
+    if !names.is_empty() {
+        write(&out.join(EXPOSED_LIST), &(names.join("\n") + "\n"))?;
+    }
     let pairs = entries.iter().zip(&sizes).map(|(entry, &(width, height))| {
         let &Entry { ref id, part, kind, copies, ref changes, ref paths } = entry;
         let exposure_and_white_balance_ev = changes;
@@ -169,22 +183,21 @@ impl Entry {
         let pair = self.paths.load()?;
         let mut target = scaled(pair.target.view(), plan);
         let mut input = match self.kind {
-            Kind::Unchanged => target.clone(),
+            Kind::Unchanged | Kind::Exposed(_) => target.clone(),
             Kind::Pair | Kind::Grey => scaled(pair.input.view(), plan),
         };
+        if let Kind::Exposed(ev) = self.kind {
+            input = changed(&input, [ev, 0.0]);
+            if ev > 0.0 {
+                keep_white(&input, &mut target);
+            }
+        }
         if self.kind == Kind::Grey {
             (input, target) = (grey(input.view()), grey(target.view()));
         }
         let changes = std::iter::once(None).chain(self.changes.iter().map(Some));
         for (name, change) in self.names().zip(changes.chain(std::iter::repeat(None))) {
-            let changed = change.map(|&[exposure, white_balance]| {
-                let change = ColourChange::of_input(exposure, white_balance);
-                let mut input = input.clone();
-                if let (Some(input), Some(target)) = (input.as_slice_mut(), target.as_slice_mut()) {
-                    change.apply(input, target);
-                }
-                input
-            });
+            let changed = change.map(|&change| changed(&input, change));
             let input = changed.as_ref().unwrap_or(&input);
             for (folder, pixels) in [("input", input), ("target", &target)] {
                 let path = out.join(folder).join(format!("{name}.png"));
@@ -238,7 +251,49 @@ fn entries_of(source: &Source, from: &Path) -> Result<Vec<Entry>, MixError> {
         let evenly = (0..asked).map(|k| train[k * there / asked]);
         entries.extend(evenly.map(|at| entry(at, Part::Train, kind, 1, start)));
     }
+    for (exposed, what, sign, start) in [
+        (source.over_exposed, "over-exposed", 1.0, "over-"),
+        (source.under_exposed, "under-exposed", -1.0, "under-"),
+    ] {
+        let (asked, there) = (exposed.pairs, train.len());
+        if asked > there {
+            return Err(MixError::TooFew { folder: folder.into(), what, asked, there });
+        }
+        entries.extend((0..asked).map(|k| {
+            // Exposures of neighbours, which a set may hold several pictures of, differ.
+            let place = (0.5 + GOLDEN * k as f64).fract();
+            let kind = Kind::Exposed(sign * exposed.most * place);
+            entry(train[k * there / asked], Part::Train, kind, 1, start)
+        }));
+    }
     Ok(entries)
+}
+
+/// The golden ratio's fraction: its multiples, modulo 1, fill the interval evenly.
+const GOLDEN: f64 = 0.618_033_988_749_894_8;
+
+/// The picture at another exposure and white balance, in EV.
+fn changed(pixels: &Array3<f32>, [exposure, white_balance]: [f64; 2]) -> Array3<f32> {
+    let mut pixels = pixels.clone();
+    if let Some(input) = pixels.as_slice_mut() {
+        ColourChange::of_input(exposure, white_balance).apply(input, &mut []);
+    }
+    pixels
+}
+
+/// Makes the target white where every channel of the input is: `t + (1 - t) w`, with `w` the smooth
+/// step of the input's least channel from [`LOST`] to 1.
+fn keep_white(input: &Array3<f32>, target: &mut Array3<f32>) {
+    let (_, height, width) = input.dim();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        let least = (0..3).map(|c| input[[c, y, x]]).fold(f32::INFINITY, f32::min);
+        let at = ((least - LOST) / (1.0 - LOST)).clamp(0.0, 1.0);
+        let weight = at * at * (3.0 - 2.0 * at);
+        for c in 0..3 {
+            let value = &mut target[[c, y, x]];
+            *value += (1.0 - *value) * weight;
+        }
+    }
 }
 
 /// Exposure and white balance of the copies of the `place`-th training pair, in EV: points of a

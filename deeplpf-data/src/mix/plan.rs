@@ -22,6 +22,8 @@ use crate::layout::id_of;
 /// white_balance = 0.1     # the same of their white balance
 /// unchanged = 20          # so many of the training targets are also pairs of their own: see Source
 /// grey = 60               # so many training pairs also occur in black and white
+/// over_exposed = { pairs = 80, most = 1.8 }   # so many, of the targets, by up to so many EV
+/// under_exposed = { pairs = 80, most = 4.0 }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -69,6 +71,23 @@ pub struct Source {
     /// So many training pairs, evenly chosen, that also occur as their grey values: what has no
     /// colour gets none. Their ids begin with `grey-`.
     pub grey: usize,
+    /// So many training targets, evenly chosen, that also occur over-exposed as an input: what is
+    /// asked for is the target, but white where the input is white, for what a sensor has lost is not
+    /// to be made grey. Their ids begin with `over-`.
+    pub over_exposed: Exposed,
+    /// So many training targets, evenly chosen, that also occur under-exposed as an input. Their ids
+    /// begin with `under-`.
+    pub under_exposed: Exposed,
+}
+
+/// Targets that occur as inputs at another exposure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exposed {
+    /// How many.
+    pub pairs: usize,
+    /// By how many EV at most; exposures are spread evenly from nothing to it, not drawn.
+    pub most: f64,
 }
 
 impl Default for Source {
@@ -84,6 +103,8 @@ impl Default for Source {
             white_balance: 0.0,
             unchanged: 0,
             grey: 0,
+            over_exposed: Exposed::default(),
+            under_exposed: Exposed::default(),
         }
     }
 }
@@ -172,6 +193,16 @@ impl MixPlan {
                 if value > 0.0 && *copies == 1 {
                     return refuse(format!(
                         "{folder}: {name} changes the second copy and those after it; set copies"
+                    ));
+                }
+            }
+            let Source { over_exposed, under_exposed, .. } = source;
+            for (name, Exposed { pairs, most: ev }) in
+                [("over_exposed", over_exposed), ("under_exposed", under_exposed)]
+            {
+                if !(0.0..=most).contains(ev) || (*pairs > 0 && *ev == 0.0) {
+                    return refuse(format!(
+                        "{folder}: {name}.most must be above 0 and at most {most} EV"
                     ));
                 }
             }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::names;
-use deeplpf_data::mix::{Choice, Every, MIX_FILE, MixCounts, MixError, MixPlan, Source, mix};
+use deeplpf_data::mix::{
+    Choice, EXPOSED_LIST, Every, Exposed, MIX_FILE, MixCounts, MixError, MixPlan, Source, mix,
+};
 use deeplpf_data::{OutputFormat, PairedFolder, Split, encode, sample};
 
 /// A set of the sample set's first pairs.
@@ -116,6 +118,16 @@ fn what_cannot_be_mixed_is_named() {
     fails(&|plan| plan.source[0].exposure = 5.0, "exposure must be from 0 to 4 EV");
     fails(&|plan| plan.source[0].white_balance = f64::NAN, "white_balance must be");
     fails(&|plan| plan.source[1].exposure = 0.1, "set copies");
+    let exposed = |pairs, most| Exposed { pairs, most };
+    fails(
+        &|plan| plan.source[1].over_exposed = exposed(1, 0.0),
+        "over_exposed.most must be above 0",
+    );
+    fails(&|plan| plan.source[1].under_exposed = exposed(1, 9.0), "at most 4 EV");
+    fails(
+        &|plan| plan.source[1].under_exposed = exposed(3, 1.0),
+        "3 under-exposed pairs are asked",
+    );
     fails(&|plan| plan.source[1].unchanged = 3, "3 unchanged pairs are asked for, but it has 2");
     fails(
         &|plan| plan.source[0].valid = Choice::Ids(vec!["x".into()]),
@@ -191,4 +203,51 @@ fn copies_of_fivek_stay_pairs_of_their_own() {
     let (_, folder) = deeplpf_data::layout::open(&out, None).expect("pairs");
     folder.require_complete().expect("complete");
     assert_eq!(folder.pairs.len(), counts.train);
+}
+
+/// What is over-exposed keeps its whites, and nothing else of the target changes.
+#[test]
+fn exposed_pairs_are_asked_for_the_target_but_for_lost_whites() {
+    let room = tempfile::tempdir().expect("a folder");
+    set(&room.path().join("set"), 8);
+    let source = Source {
+        folder: "set".into(),
+        over_exposed: Exposed { pairs: 8, most: 2.0 },
+        under_exposed: Exposed { pairs: 4, most: 3.0 },
+        ..Source::default()
+    };
+    let plan = MixPlan { source: vec![source], ..MixPlan::default() };
+    let out = room.path().join("mixed");
+    let counts = mix(&plan, room.path(), &out, &|_, _| {}).expect("mixed");
+    assert_eq!(counts.train, 8 + 8 + 4);
+    let listed = fs::read_to_string(out.join(EXPOSED_LIST)).expect("there");
+    assert_eq!(listed.lines().count(), 12);
+
+    let mixed = PairedFolder::open(&out).expect("pairs");
+    let load = |id: &str| mixed.get(id).expect(id).load().expect("decodes");
+    let (mut white, mut lost) = (0, 0);
+    for id in listed.lines() {
+        let (start, of) = id.split_once('-').expect("a beginning");
+        let (pair, original) = (load(id), load(of).target);
+        let brighter = pair.input.mean() > original.mean();
+        assert_eq!(brighter, start == "over", "{id}");
+        if start == "under" {
+            assert_eq!(pair.target, original, "{id}");
+            continue;
+        }
+        for ((y, x), &first) in pair.input.index_axis(ndarray::Axis(0), 0).indexed_iter() {
+            let least = (1..3).map(|c| pair.input[[c, y, x]]).fold(first, f32::min);
+            for c in 0..3 {
+                let (asked, before) = (pair.target[[c, y, x]], original[[c, y, x]]);
+                if least == 1.0 {
+                    assert_eq!(asked, 1.0, "{id}: lost whites stay white");
+                    lost += usize::from(before < 1.0);
+                } else if least < 0.91 {
+                    assert_eq!(asked, before, "{id}: all else is the target");
+                }
+            }
+            white += usize::from(least == 1.0);
+        }
+    }
+    assert!(white > 100 && lost > 100, "the sample set has highlights to lose: {white}, {lost}");
 }
