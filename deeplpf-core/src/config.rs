@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use deeplpf_filters::{Dialect, FilterFixes, PolynomialKind, StackConfig};
+use deeplpf_filters::{Dialect, FilterFixes, FusionRule, PolynomialKind, StackConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{CoreError, Result};
@@ -254,6 +254,9 @@ pub struct ModelConfig {
     pub elliptical: usize,
     /// One gate per graduated and elliptical instance: mask = 1 + gate (mask - 1).
     pub gates: bool,
+    /// How the maps of graduated and elliptical filters become one: `sum`, the paper's, or
+    /// `product`.
+    pub fusion: FusionRule,
     /// A global colour mixer and per-channel tone curves on the backbone's image.
     pub colour: bool,
     /// Channels of the five levels of the U-Net.
@@ -278,6 +281,7 @@ impl Default for ModelConfig {
             graduated: 3,
             elliptical: 3,
             gates: false,
+            fusion: FusionRule::Sum,
             colour: false,
             widths: [16, 32, 64, 128, 128],
             features: 64,
@@ -319,6 +323,7 @@ impl ModelConfig {
             graduated: self.graduated,
             elliptical: self.elliptical,
             gates: self.gates,
+            fusion: self.fusion,
         }
     }
 

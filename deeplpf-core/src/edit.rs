@@ -11,10 +11,10 @@
 //!   of 0 is neutral, t s (the polynomial then stays as it is: it acts through the scales only).
 //!
 //! n follows from the fusion Y = Y2 S + Y1 at neutral filters: Y2 = Y1 and S = 1 give n = 1/2 in
-//! `release`, S = 2 gives 1/3 (both kinds of local filter without the fix `fusion`); without any
+//! `release`, S = 2 gives 1/3 (both kinds of local filter added without the fix `fusion`); without any
 //! filter, and in `paper`, whose neutral filters add nothing, n = 1.
 
-use deeplpf_filters::{Dialect, StackConfig, StackParams};
+use deeplpf_filters::{Dialect, FusionRule, StackConfig, StackParams};
 
 use crate::{CoreError, Result};
 
@@ -43,10 +43,11 @@ pub(crate) fn check_strength(strength: f32) -> Result<()> {
 
 /// The share n of a pixel in Y1 when every filter is neutral.
 pub(crate) fn neutral_share(config: &StackConfig) -> f32 {
+    let adds = config.fusion == FusionRule::Sum;
     let both = config.graduated > 0 && config.elliptical > 0;
     match config.dialect {
         Dialect::Release if !config.has_filters() => 1.0,
-        Dialect::Release if both && !config.fixes.fusion => 1.0 / 3.0,
+        Dialect::Release if both && adds && !config.fixes.fusion => 1.0 / 3.0,
         Dialect::Release => 0.5,
         _ => 1.0,
     }

@@ -95,7 +95,7 @@ fn look() -> Look {
         polynomial: Some(PolynomialKind::Cubic20),
         graduated: 3,
         elliptical: 3,
-        gates: false,
+        ..StackConfig::default()
     };
     // How much each channel's middle tones are raised: warm.
     let coefficients = [0.10, 0.06, 0.0].map(polynomial);

@@ -52,6 +52,29 @@ impl FilterFixes {
     pub const ALL: Self = Self { ellipse: true, fusion: true, ste: true, blend: true };
 }
 
+/// How the map of the graduated filters and that of the elliptical ones become one map S.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum FusionRule {
+    /// They add (the paper's equation 7), in the release with or without the fix
+    /// [`fusion`](FilterFixes::fusion).
+    #[default]
+    Sum,
+    /// They multiply, as the instances of one kind do; an experiment of this project. A map of one
+    /// leaves the other as it is, so that the fix `fusion` has nothing to correct.
+    Product,
+}
+
+impl std::fmt::Display for FusionRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sum => "sum",
+            Self::Product => "product",
+        })
+    }
+}
+
 /// Which cubic polynomial the polynomial filter uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -101,9 +124,11 @@ pub struct StackConfig {
     pub graduated: usize,
     /// Instances of the elliptical filter; 0 switches it off.
     pub elliptical: usize,
-    /// One gate per graduated and elliptical instance. Needs `fixes.fusion` in the release
-    /// dialect.
+    /// One gate per graduated and elliptical instance. Needs `fixes.fusion` or
+    /// [`FusionRule::Product`] in the release dialect.
     pub gates: bool,
+    /// How the two local maps become one; without effect where one kind is off.
+    pub fusion: FusionRule,
 }
 
 impl Default for StackConfig {
@@ -116,6 +141,7 @@ impl Default for StackConfig {
             graduated: 3,
             elliptical: 3,
             gates: false,
+            fusion: FusionRule::Sum,
         }
     }
 }
@@ -126,7 +152,8 @@ impl StackConfig {
         if self.dialect == Dialect::Paper && self.fixes != FilterFixes::NONE {
             return Err(Error::FixesNeedRelease);
         }
-        if self.gates && self.dialect == Dialect::Release && !self.fixes.fusion {
+        let adds = self.fusion == FusionRule::Sum && !self.fixes.fusion;
+        if self.gates && self.dialect == Dialect::Release && adds {
             return Err(Error::GatesNeedFusion);
         }
         // Nine numbers per instance and 60 of the polynomial; isize::MAX bytes is what a Vec holds.

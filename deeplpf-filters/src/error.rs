@@ -14,7 +14,7 @@ pub enum Error {
     /// Gates were asked for without the `fusion` fix.
     #[error(
         "gates need the `fusion` fix: without it a closed gate doubles the image instead of \
-         leaving it; switch the fix on or the gates off"
+         leaving it; switch the fix on or the gates off, or fuse by product"
     )]
     GatesNeedFusion,
 

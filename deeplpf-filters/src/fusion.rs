@@ -7,7 +7,7 @@ use pulp::Simd;
 
 use crate::real::clamp;
 use crate::simd::Wide;
-use crate::{Dialect, Real, StackConfig};
+use crate::{Dialect, FusionRule, Real, StackConfig};
 
 /// The fusion rule of a configuration.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(crate) struct Fusion {
     /// Added to the sum of the maps, of which one that is off is zero: -1 where the maps add as
     /// departures from one.
     offset: f64,
+    /// Whether the maps multiply; then both are on.
+    multiplies: bool,
     /// Limits of Y2, Y3 and Y; infinite in the paper dialect.
     image: [f64; 2],
     /// Limits of each map and of S; infinite in the paper dialect.
@@ -31,6 +33,7 @@ impl Fusion {
             Dialect::Release => ([0.0, 1.0], [0.0, 2.0]),
             Dialect::Paper => (unlimited, unlimited),
         };
+        let multiplies = graduated && elliptical && config.fusion == FusionRule::Product;
         let offset = if graduated && elliptical {
             if config.fixes.fusion { -1.0 } else { 0.0 }
         } else if graduated || elliptical {
@@ -39,7 +42,7 @@ impl Fusion {
             // Without local filters S = 1.
             1.0
         };
-        Self { filters: config.has_filters(), offset, image, map }
+        Self { filters: config.has_filters(), offset, multiplies, image, map }
     }
 
     /// Y2 of one pixel from the polynomial's value.
@@ -53,6 +56,7 @@ impl Fusion {
         let splat = |value| Wide::splat(simd, T::narrow(value));
         Kernel {
             offset: splat(self.offset),
+            multiplies: self.multiplies,
             image: [splat(self.image[0]), splat(self.image[1])],
             map: [splat(self.map[0]), splat(self.map[1])],
             zero: splat(0.0),
@@ -64,6 +68,7 @@ impl Fusion {
 #[derive(Clone, Copy)]
 pub(crate) struct Kernel<T: Real, S: Simd> {
     offset: Wide<T, S>,
+    multiplies: bool,
     image: [Wide<T, S>; 2],
     map: [Wide<T, S>; 2],
     zero: Wide<T, S>,
@@ -84,20 +89,26 @@ pub(crate) struct Ingredients<T: Real, S: Simd> {
 /// What the fusion makes of a vector; the unlimited values decide the gradient's gates.
 struct Pixels<T: Real, S: Simd> {
     y2: Wide<T, S>,
-    sum: Wide<T, S>,
+    graduated: Wide<T, S>,
+    elliptical: Wide<T, S>,
+    joined: Wide<T, S>,
     s: Wide<T, S>,
     product: Wide<T, S>,
     total: Wide<T, S>,
 }
 
 impl<T: Real, S: Simd> Kernel<T, S> {
-    /// The graduated map, the elliptical map, their sum and S.
+    /// The graduated map, the elliptical map, their sum or product, and S.
     #[inline(always)]
     pub(crate) fn maps(&self, graduated: Wide<T, S>, elliptical: Wide<T, S>) -> [Wide<T, S>; 4] {
         let [low, high] = self.map;
         let (graduated, elliptical) = (graduated.limit(low, high), elliptical.limit(low, high));
-        let sum = graduated + elliptical + self.offset;
-        [graduated, elliptical, sum, sum.limit(low, high)]
+        let joined = if self.multiplies {
+            graduated * elliptical
+        } else {
+            graduated + elliptical + self.offset
+        };
+        [graduated, elliptical, joined, joined.limit(low, high)]
     }
 
     /// Y2, or Y where there is no filter.
@@ -121,10 +132,10 @@ impl<T: Real, S: Simd> Kernel<T, S> {
     #[inline(always)]
     fn pixels(&self, i: Ingredients<T, S>) -> Pixels<T, S> {
         let y2 = self.limit(i.polynomial);
-        let [_, _, sum, s] = self.maps(i.graduated, i.elliptical);
+        let [graduated, elliptical, joined, s] = self.maps(i.graduated, i.elliptical);
         let product = y2 * s;
         let total = self.limit(product) + i.y1;
-        Pixels { y2, sum, s, product, total }
+        Pixels { y2, graduated, elliptical, joined, s, product, total }
     }
 
     /// Y.
@@ -140,12 +151,17 @@ impl<T: Real, S: Simd> Kernel<T, S> {
         let p = self.pixels(i);
         let d_total = self.gate(p.total, self.image, d);
         let d_product = self.gate(p.product, self.image, d_total);
-        let d_sum = self.gate(p.sum, self.map, d_product * p.y2);
+        let d_joined = self.gate(p.joined, self.map, d_product * p.y2);
+        let (d_graduated, d_elliptical) = if self.multiplies {
+            (d_joined * p.elliptical, d_joined * p.graduated)
+        } else {
+            (d_joined, d_joined)
+        };
         [
             d_total,
             self.gate(i.polynomial, self.image, d_product * p.s),
-            self.gate(i.graduated, self.map, d_sum),
-            self.gate(i.elliptical, self.map, d_sum),
+            self.gate(i.graduated, self.map, d_graduated),
+            self.gate(i.elliptical, self.map, d_elliptical),
         ]
     }
 }

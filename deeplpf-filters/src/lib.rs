@@ -21,7 +21,7 @@ mod squash;
 mod stack;
 mod tile;
 
-pub use config::{Dialect, FilterFixes, LOCAL_RAW_LEN, PolynomialKind, StackConfig};
+pub use config::{Dialect, FilterFixes, FusionRule, LOCAL_RAW_LEN, PolynomialKind, StackConfig};
 pub use elliptical::EllipticalParams;
 pub use error::{Error, Result};
 pub use graduated::GraduatedParams;

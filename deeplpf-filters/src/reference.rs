@@ -10,8 +10,8 @@ use crate::elliptical::{COSINE_MARGIN, DISTANCE_EPSILON};
 use crate::polynomial::powers;
 use crate::squash::EPSILON;
 use crate::{
-    Dialect, EllipticalParams, FilterFixes, GraduatedParams, PolynomialParams, StackConfig,
-    StackParams,
+    Dialect, EllipticalParams, FilterFixes, FusionRule, GraduatedParams, PolynomialParams,
+    StackConfig, StackParams,
 };
 
 /// `t(u) = (tanh u + 1) / 2`.
@@ -206,6 +206,7 @@ pub fn scales(
         )
     });
     let s = match (graduated, elliptical) {
+        (Some(g), Some(e)) if config.fusion == FusionRule::Product => limit(g * e),
         (Some(g), Some(e)) if config.fixes.fusion => limit(1.0 + (g - 1.0) + (e - 1.0)),
         (Some(g), Some(e)) => limit(g + e),
         (Some(map), None) | (None, Some(map)) => map,

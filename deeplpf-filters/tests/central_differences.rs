@@ -8,7 +8,8 @@ mod common;
 
 use common::{Random, by_reference, slots};
 use deeplpf_filters::{
-    Dialect, FilterFixes, FilterStack, PolynomialKind, StackConfig, StackParams, reference,
+    Dialect, FilterFixes, FilterStack, FusionRule, PolynomialKind, StackConfig, StackParams,
+    reference,
 };
 use ndarray::Array3;
 
@@ -25,6 +26,7 @@ fn cases() -> Vec<(&'static str, StackConfig)> {
     let paper = StackConfig { dialect: Dialect::Paper, ..base.clone() };
     let fixed = StackConfig { fixes: FilterFixes::ALL, ..base.clone() };
     let off = StackConfig { polynomial: None, graduated: 0, elliptical: 0, ..base.clone() };
+    let product = |config| StackConfig { fusion: FusionRule::Product, ..config };
     let only = |fixes| FilterFixes { ..fixes };
     vec![
         ("release", base.clone()),
@@ -51,6 +53,11 @@ fn cases() -> Vec<(&'static str, StackConfig)> {
             },
         ),
         ("fixed", fixed.clone()),
+        ("release, product", product(base.clone())),
+        ("fixed, product", product(fixed.clone())),
+        ("product, gates", StackConfig { gates: true, ..product(base.clone()) }),
+        ("product, graduated", StackConfig { elliptical: 0, ..product(base.clone()) }),
+        ("paper, product", product(paper.clone())),
         ("fixed, gates", StackConfig { gates: true, ..fixed.clone() }),
         (
             "fixed, gates, elliptical",

@@ -4,8 +4,8 @@ mod common;
 
 use common::Random;
 use deeplpf_filters::{
-    Dialect, EllipticalParams, Error, FilterFixes, FilterStack, GraduatedParams, PolynomialKind,
-    PolynomialParams, Real, StackConfig, StackParams,
+    Dialect, EllipticalParams, Error, FilterFixes, FilterStack, FusionRule, GraduatedParams,
+    PolynomialKind, PolynomialParams, Real, StackConfig, StackParams,
 };
 use ndarray::{Array3, s};
 use proptest::prelude::*;
@@ -26,6 +26,7 @@ prop_compose! {
         graduated in 0..5_usize,
         elliptical in 0..5_usize,
         gates in any::<bool>(),
+        product in any::<bool>(),
     ) -> StackConfig {
         let release = !paper;
         StackConfig {
@@ -34,7 +35,8 @@ prop_compose! {
             polynomial,
             graduated,
             elliptical,
-            gates: gates && (paper || fixed),
+            gates: gates && (paper || fixed || product),
+            fusion: if product { FusionRule::Product } else { FusionRule::Sum },
         }
     }
 }

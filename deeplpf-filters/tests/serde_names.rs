@@ -15,7 +15,7 @@ fn names_are_lowercase_and_round_trips_are_exact() {
     let json = serde_json::to_string(&config).expect("json");
     assert_eq!(
         json,
-        r#"{"dialect":"paper","fixes":{"ellipse":false,"fusion":false,"ste":false,"blend":false},"polynomial":"cubic20","graduated":1,"elliptical":1,"gates":true}"#
+        r#"{"dialect":"paper","fixes":{"ellipse":false,"fusion":false,"ste":false,"blend":false},"polynomial":"cubic20","graduated":1,"elliptical":1,"gates":true,"fusion":"sum"}"#
     );
     assert_eq!(serde_json::from_str::<StackConfig>(&json).expect("json"), config);
     assert!(serde_json::from_str::<FilterFixes>(r#"{"elipse":true}"#).is_err());

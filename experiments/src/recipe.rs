@@ -26,6 +26,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("instances", include_str!("../recipes/instances.toml")),
     ("dialect", include_str!("../recipes/dialect.toml")),
     ("loss", include_str!("../recipes/loss.toml")),
+    ("fusion", include_str!("../recipes/fusion.toml")),
     ("batch", include_str!("../recipes/batch.toml")),
     ("backbones", include_str!("../recipes/backbones.toml")),
     ("seeds", include_str!("../recipes/seeds.toml")),

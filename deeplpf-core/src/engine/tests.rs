@@ -1,6 +1,7 @@
 //! The engine against the network's own forward pass.
 
 use candle_core::{DType, Device, Tensor};
+use deeplpf_filters::FusionRule;
 use ndarray::Array3;
 
 use super::*;
@@ -210,6 +211,7 @@ fn every_fusion() -> Vec<ModelConfig> {
     let release = [
         small(),
         ModelConfig { fixes: Fixes::ALL, gates: true, colour: true, ..small() },
+        ModelConfig { fusion: FusionRule::Product, ..small() },
         ModelConfig { polynomial: Polynomial::Cubic10, ..none.clone() },
         ModelConfig { elliptical: 2, ..none.clone() },
         ModelConfig { graduated: 1, polynomial: Polynomial::Cubic20, ..none.clone() },

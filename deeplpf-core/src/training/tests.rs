@@ -1,7 +1,7 @@
 //! The step against candle's graph.
 
 use candle_core::{DType, Device, Tensor};
-use deeplpf_filters::Dialect;
+use deeplpf_filters::{Dialect, FusionRule};
 
 use super::*;
 use crate::{
@@ -121,6 +121,7 @@ fn variants() -> Vec<ModelConfig> {
         ModelConfig { fixes: plain, ..base.clone() },
         ModelConfig { fixes: plain.with(Fix::Fusion), colour: true, gates: true, ..base.clone() },
         ModelConfig { gates: true, ..base.clone() },
+        ModelConfig { fusion: FusionRule::Product, fixes: plain, gates: true, ..base.clone() },
         ModelConfig { colour: true, ..base.clone() },
         ModelConfig { colour: true, ..with(Polynomial::None, 0, 0) },
         ModelConfig { gates: true, colour: true, ..with(Polynomial::None, 2, 1) },

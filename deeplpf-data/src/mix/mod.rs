@@ -189,6 +189,7 @@ impl Entry {
         if let Kind::Exposed(ev) = self.kind {
             input = changed(&input, [ev, 0.0]);
             if ev > 0.0 {
+                target = changed(&target, [ev / 2.0, 0.0]);
                 keep_white(&input, &mut target);
             }
         }

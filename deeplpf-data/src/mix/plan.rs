@@ -72,8 +72,10 @@ pub struct Source {
     /// colour gets none. Their ids begin with `grey-`.
     pub grey: usize,
     /// So many training targets, evenly chosen, that also occur over-exposed as an input: what is
-    /// asked for is the target, but white where the input is white, for what a sensor has lost is not
-    /// to be made grey. Their ids begin with `over-`.
+    /// asked for is the target at half the over-exposure, white where the input is white. Half, for
+    /// the filters can take at most half of a pixel away (Y = Y3 + Y1 with Y3 = 0, Y1 half the
+    /// image), and what they cannot reach drives the maps to zero, from where no gradient leads back;
+    /// white, for what a sensor has lost is not to be made grey. Their ids begin with `over-`.
     pub over_exposed: Exposed,
     /// So many training targets, evenly chosen, that also occur under-exposed as an input. Their ids
     /// begin with `under-`.

@@ -107,7 +107,7 @@ impl LookRange {
             polynomial: polynomial.as_ref().map(|_| PolynomialKind::Cubic20),
             graduated: INSTANCES,
             elliptical: INSTANCES,
-            gates: false,
+            ..StackConfig::default()
         };
         let params = StackParams { polynomial, graduated, elliptical, gates: None };
         // So that the numbers are the same when they are read from a text again.

@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(block_columns, 5) apply_filters(con
 #pragma unroll
                     for (int k = 0; k < ELLIPTICAL; k++)
                         of_elliptical *= elliptical_mask(image, k, ch, ch == 2 ? blue[k] : elliptical[k]).value;
-                    const float s = limit_map(limit_map(of_graduated) + limit_map(of_elliptical) + fusion_offset);
+                    const float s = limit_map(joined_maps(limit_map(of_graduated), limit_map(of_elliptical)));
                     const float y2 = limit_image(Polynomial(row.polynomial[ch], c.y, values[ch]).value);
                     result = limit_result(limit_image(y2 * s) + values[ch]);
                 }

@@ -306,6 +306,12 @@ constexpr bool any_filter = TERMS > 0 || GRADUATED > 0 || ELLIPTICAL > 0;
 constexpr float fusion_offset =
     GRADUATED > 0 && ELLIPTICAL > 0 ? (FIX_FUSION ? -1.0f : 0.0f) : GRADUATED > 0 || ELLIPTICAL > 0 ? 0.0f : 1.0f;
 
+// The map of both kinds, not limited, from the limited map of each.
+__device__ __forceinline__ float joined_maps(float graduated, float elliptical) {
+    return FUSION_PRODUCT && GRADUATED > 0 && ELLIPTICAL > 0 ? graduated * elliptical
+                                                             : graduated + elliptical + fusion_offset;
+}
+
 __device__ __forceinline__ float limit_image(float v) { return PAPER ? v : __saturatef(v); }
 __device__ __forceinline__ float limit_map(float v) { return PAPER ? v : fminf(fmaxf(v, 0.0f), 2.0f); }
 // Of Y: a NaN stays one.

@@ -23,7 +23,7 @@
 //! `polynomial_resized` those of the result with one row per block. [`rows_per_block`] is a good choice
 //! for any GPU; the results depend on it in the last bits only.
 
-use crate::{Dialect, StackConfig};
+use crate::{Dialect, FusionRule, StackConfig};
 
 /// The kernels' text. Self-contained: no header, no other file.
 pub const SOURCE: &str = concat!(
@@ -107,6 +107,7 @@ pub fn defines(config: &StackConfig) -> Vec<(&'static str, usize)> {
         ("GRADUATED", config.graduated),
         ("ELLIPTICAL", config.elliptical),
         ("GATES", usize::from(config.gates)),
+        ("FUSION_PRODUCT", usize::from(config.fusion == FusionRule::Product)),
         ("FIX_ELLIPSE", usize::from(fixes.ellipse)),
         ("FIX_FUSION", usize::from(fixes.fusion)),
         ("FIX_STE", usize::from(fixes.ste)),

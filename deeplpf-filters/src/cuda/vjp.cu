@@ -246,20 +246,21 @@ extern "C" __global__ void __launch_bounds__(block_columns, 2) filters_vjp(const
                     before_e[k] = of_elliptical;
                     of_elliptical *= e[k].value;
                 }
-                const float sum = limit_map(of_graduated) + limit_map(of_elliptical) + fusion_offset;
-                const float s = limit_map(sum);
+                const float map_g = limit_map(of_graduated), map_e = limit_map(of_elliptical);
+                const float joined = joined_maps(map_g, map_e);
+                const float s = limit_map(joined);
                 const Polynomial polynomial(row.polynomial[ch], c.y, values[ch]);
                 const float y2 = limit_image(polynomial.value), product = y2 * s;
                 const float total = limit_image(product) + values[ch];
                 const float d_total = passed_image(total, d[ch]);
                 const float d_product = passed_image(product, d_total);
                 const float d_value = passed_image(polynomial.value, d_product * s);
-                const float d_sum = passed_map(sum, d_product * y2);
+                const float d_joined = passed_map(joined, d_product * y2);
                 to[at + ch * plane] = fmaf(d_value, polynomial.slope, d_total);
                 if (TERMS > 0) moments[ch].add(d_value, row, values[ch]);
 
                 // Cotangent of the product times the masks after each.
-                float after = passed_map(of_graduated, d_sum);
+                float after = passed_map(of_graduated, FUSION_PRODUCT && ELLIPTICAL > 0 ? d_joined * map_e : d_joined);
 #pragma unroll
                 for (int k = GRADUATED - 1; k >= 0; k--) {
                     GraduatedSums &sums = graduated_so_far[k];
@@ -271,7 +272,7 @@ extern "C" __global__ void __launch_bounds__(block_columns, 2) filters_vjp(const
                     sums.gain[ch] = fmaf(d_open, PAPER ? __saturatef(graduated[k]) : graduated[k], sums.gain[ch]);
                     d_graduated[k] = fmaf(d_open, image.gain[k][ch], d_graduated[k]);
                 }
-                after = passed_map(of_elliptical, d_sum);
+                after = passed_map(of_elliptical, FUSION_PRODUCT && GRADUATED > 0 ? d_joined * map_g : d_joined);
 #pragma unroll
                 for (int k = ELLIPTICAL - 1; k >= 0; k--) {
                     EllipticalSums &sums = elliptical_so_far[k];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use deeplpf_core::{Fixes, GivenParameters, MAX_STRENGTH, ModelConfig, PredictedParameters};
 use deeplpf_data::atomic_file;
-use deeplpf_filters::{Dialect, FilterStack, StackParams};
+use deeplpf_filters::{Dialect, FilterStack, FusionRule, StackParams};
 use serde::{Deserialize, Serialize};
 
 /// Far more than any model's parameters take.
@@ -31,6 +31,7 @@ struct ParametersFile<'a> {
     weights: Option<Cow<'a, str>>,
     dialect: Dialect,
     fixes: Fixes,
+    fusion: FusionRule,
     strength: f32,
     #[serde(flatten)]
     parameters: &'a PredictedParameters,
@@ -57,6 +58,8 @@ struct GivenFile {
     _raw: Vec<f32>,
     dialect: Dialect,
     fixes: Fixes,
+    #[serde(default)]
+    fusion: FusionRule,
     #[serde(default = "whole")]
     strength: f32,
     filters: StackParams<f32>,
@@ -84,12 +87,16 @@ pub fn read(path: &Path, config: &ModelConfig) -> anyhow::Result<(GivenParameter
             "--params {place} is not a file as --save-params writes it (see there for the keys)"
         )
     })?;
-    if file.dialect != config.dialect || file.fixes != config.fixes {
-        let name = |dialect: Dialect, fixes: Fixes| format!("dialect {dialect}, fixes {fixes}");
+    let of_file = (file.dialect, file.fixes, file.fusion);
+    let of_weights = (config.dialect, config.fixes, config.fusion);
+    if of_file != of_weights {
+        let name = |(dialect, fixes, fusion): (Dialect, Fixes, FusionRule)| {
+            format!("dialect {dialect}, fixes {fixes}, fusion by {fusion}")
+        };
         bail!(
             "--params {place} is of a model with {}, the weights have {}; use its own weights",
-            name(file.dialect, file.fixes),
-            name(config.dialect, config.fixes),
+            name(of_file),
+            name(of_weights),
         );
     }
     if !(0.0..=MAX_STRENGTH).contains(&file.strength) {
@@ -116,6 +123,7 @@ impl Origin {
             weights: name(&self.weights),
             dialect: self.config.dialect,
             fixes: self.config.fixes,
+            fusion: self.config.fusion,
             strength: self.strength,
             parameters,
         };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device as Processor, Tensor, Var};
-use deeplpf_filters::{Dialect, FilterFixes, FilterStack, PolynomialKind, StackConfig};
+use deeplpf_filters::{Dialect, FilterFixes, FilterStack, FusionRule, PolynomialKind, StackConfig};
 use half::bf16;
 use ndarray::Array3;
 
@@ -14,6 +14,7 @@ fn configurations() -> Vec<(&'static str, StackConfig)> {
     let release = StackConfig::default();
     let fixes = |ellipse, fusion, ste, blend| FilterFixes { ellipse, fusion, ste, blend };
     let with = |fixes| StackConfig { fixes, ..StackConfig::default() };
+    let product = |config| StackConfig { fusion: FusionRule::Product, ..config };
     let paper = StackConfig { dialect: Dialect::Paper, ..release.clone() };
     vec![
         ("release", release.clone()),
@@ -21,6 +22,8 @@ fn configurations() -> Vec<(&'static str, StackConfig)> {
         ("ellipse", with(fixes(true, false, false, false))),
         ("fusion and blend", with(fixes(false, true, false, true))),
         ("gates", StackConfig { gates: true, ..with(FilterFixes::ALL) }),
+        ("product", product(with(FilterFixes::ALL))),
+        ("paper by product", product(paper.clone())),
         ("paper", paper.clone()),
         ("paper with gates", StackConfig { gates: true, ..paper.clone() }),
         ("cubic10", StackConfig { polynomial: Some(PolynomialKind::Cubic10), ..release.clone() }),
