@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     ExperimentError, Result,
-    fivek::published_name,
+    fivek::{published_name, published_under},
     outputs::INPUT,
     recipe::without_seed,
     record::{RunRecord, has_record},
@@ -83,15 +83,19 @@ pub fn compare(request: &CompareRequest) -> Result<CompareSummary> {
     }
     let mut caption = common_caption(&runs)?;
     // By the pictures compared: a table beside the scores may be of others.
-    let ids = runs.iter().take(1).flat_map(|run| run.scores.images().map(|(id, _)| id));
-    let name = published_name(&caption.protocol, ids);
+    let name = runs.first().and_then(|run| match &run.record {
+        Some(record) => published_under(record),
+        None => published_name(&caption.protocol, run.scores.images().map(|(id, _)| id)),
+    });
     caption.published_under = name.map_or(String::new(), str::to_owned);
     let input = input_scores(&runs)?;
-    let mut parameters: BTreeMap<String, u64> = BTreeMap::new();
+    let mut recorded: BTreeMap<String, (u64, f64)> = BTreeMap::new();
     let mut methods: Vec<(String, Vec<Scores>)> = Vec::new();
     for run in runs {
         if let Some(record) = &run.record {
-            parameters.entry(run.label.clone()).or_insert(record.parameters as u64);
+            recorded
+                .entry(run.label.clone())
+                .or_insert((record.parameters as u64, record.seconds_per_photograph));
         }
         match methods.iter_mut().find(|(label, _)| *label == run.label) {
             Some((_, seeds)) => seeds.push(run.scores),
@@ -135,8 +139,8 @@ pub fn compare(request: &CompareRequest) -> Result<CompareSummary> {
     }
     for (label, seeds) in &methods {
         let row = table.push_seeds(label, seeds)?;
-        if let Some(&parameters) = parameters.get(label) {
-            row.with_parameters(parameters);
+        if let Some(&(parameters, seconds)) = recorded.get(label) {
+            row.with_parameters(parameters).with_seconds_per_image(seconds);
         }
     }
     table.push_published(published);

@@ -17,7 +17,9 @@ use deeplpf_train::PairSource;
 use indicatif::ProgressBar;
 
 use crate::{
-    ExperimentError, Result, fivek,
+    ExperimentError, Result,
+    departures::departures,
+    fivek,
     methods::Method,
     outputs::Outputs,
     pair_files::{JudgedPair, load_opaque},
@@ -251,6 +253,7 @@ pub fn evaluate(
     };
     let record =
         record_evaluation(&predictor, &tested, label, &request.weights, &request.out, &mut remark)?;
+    departures(&record).iter().for_each(|text| remark(text));
     let run =
         Run { label: record.label.clone(), folder: request.out.clone(), record, training: None };
     let method = Method::of_run(run);

@@ -9,7 +9,7 @@ use deeplpf_data::{
     raw,
 };
 
-use crate::{ExperimentError, Result, record::RunRecord};
+use crate::{ExperimentError, Result, departures::has_its_sizes, record::RunRecord};
 
 /// The caption of pairs under the protocol called `named` (`dpe`, `upe`, ...), or, without a name, under
 /// the one that `data prepare` noted in `folder`. `None` for a name that is none of FiveK's, and for a
@@ -86,7 +86,15 @@ fn prepared_for(folder: &Path) -> Result<Option<(Protocol, usize)>> {
 /// all of the test list and nothing else was evaluated, against Expert C; a mean over other pictures
 /// is another number.
 pub(crate) fn published_under(record: &RunRecord) -> Option<&'static str> {
-    published_name(&record.protocol, record.photographs.keys().map(String::as_str))
+    let name = name_of(&record.protocol)?;
+    has_its_sizes(record, name)
+        .then(|| published_name(&record.protocol, record.photographs.keys().map(String::as_str)))?
+}
+
+/// The protocol of FiveK that is written out in a caption, also with another rendering.
+pub(crate) fn name_of(written: &str) -> Option<ProtocolName> {
+    let (first, _) = written.strip_prefix("FiveK ")?.split_once(':')?;
+    first.parse().ok()
 }
 
 /// The same for pictures with these ids, under a protocol as it is written out.

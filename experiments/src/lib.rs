@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod compare;
+mod departures;
 mod error;
 mod evaluation;
 mod fingerprint;

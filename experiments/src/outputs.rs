@@ -137,11 +137,8 @@ impl Outputs<'_> {
         for method in self.methods {
             let record = &method.first().record;
             let row = table.push_seeds(&method.label, &method.scores())?;
-            row.with_parameters(record.parameters as u64);
-            // Times of several methods were not taken side by side.
-            if self.methods.len() == 1 {
-                row.with_seconds_per_image(record.seconds_per_photograph);
-            }
+            row.with_parameters(record.parameters as u64)
+                .with_seconds_per_image(record.seconds_per_photograph);
         }
         // Results under the same protocol only: others could not be compared.
         table.push_published(published);

@@ -72,7 +72,9 @@ mean is null and \"failures\" says why: a mean over fewer images would be anothe
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let comparison = compare_folders(&args.predictions, &args.targets, &metrics(args)?)?;
     tell_left_over(&comparison);
-    tell_mixed_depths(&comparison);
+    if let Some(note) = mixed_depths(&comparison) {
+        console::note(&note);
+    }
     if let Some(path) = &args.json {
         comparison.write_json(path)?;
     }
@@ -123,24 +125,27 @@ fn tell_left_over(comparison: &Comparison) {
     let left_over = &comparison.predictions_without_target;
     if !left_over.is_empty() {
         console::note(&format!(
-            "{} predictions have no target and take no part: {}",
-            left_over.len(),
+            "{} no target and no part in it: {}",
+            match left_over.len() {
+                1 => "1 prediction has".to_owned(),
+                more => format!("{more} predictions have"),
+            },
             left_over.join(", ")
         ));
     }
 }
 
-fn tell_mixed_depths(comparison: &Comparison) {
+fn mixed_depths(comparison: &Comparison) -> Option<String> {
     let mixed = &comparison.mixed_depths;
-    if !mixed.is_empty() {
-        console::note(&format!(
+    (!mixed.is_empty()).then(|| {
+        format!(
             "{} of {} pairs have 8 bits on one side and 16 on the other, so that rounding is part \
              of their difference: {}",
             mixed.len(),
             comparison.scores.len(),
             mixed.join(", ")
-        ));
-    }
+        )
+    })
 }
 
 fn table(args: &Args, comparison: &Comparison) -> anyhow::Result<Table> {
@@ -149,6 +154,7 @@ fn table(args: &Args, comparison: &Comparison) -> anyhow::Result<Table> {
     let caption = Caption {
         images: comparison.scores.len(),
         resolution: resolution(&comparison.sizes),
+        notes: mixed_depths(comparison).map(|note| format!("Note: {note}.")).into_iter().collect(),
         ..Caption::default()
     };
     let mut table = Table::new(title, caption, comparison.scores.metrics().to_vec());

@@ -98,6 +98,11 @@ impl Table {
         {
             lines.push("The definition of published SSIM is its source's.".into());
         }
+        if self.rows.iter().filter(|row| row.seconds_per_image.is_some()).count() > 1 {
+            lines.push(
+                "Time: as each evaluation measured it; they were not run side by side.".into(),
+            );
+        }
         lines.extend(self.caption.notes.iter().cloned());
         lines
     }

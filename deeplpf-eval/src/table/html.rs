@@ -31,8 +31,8 @@ impl Table {
         for line in self.caption_lines() {
             html.push_str(&format!("<p>{}</p>", escape(&line)));
         }
-        if self.has_marks() {
-            html.push_str("<p>Best in <b>bold</b>, second best <u>underlined</u>.</p>");
+        if let Some(marks) = self.marks_line("<b>bold</b>", "<u>underlined</u>") {
+            html.push_str(&format!("<p>{marks}</p>"));
         }
         for (index, source) in self.sources().iter().enumerate() {
             html.push_str(&format!("<p>[{}] {}</p>", index + 1, escape(source)));

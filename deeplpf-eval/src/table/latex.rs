@@ -44,9 +44,7 @@ impl Table {
         lines.extend(["\\bottomrule", "\\end{tabular}"].map(str::to_owned));
         let mut caption = vec![format!("{}.", escape(&self.title))];
         caption.extend(self.caption_lines().iter().map(|line| escape(line)));
-        if self.has_marks() {
-            caption.push("Best in \\textbf{bold}, second best \\underline{underlined}.".into());
-        }
+        caption.extend(self.marks_line("\\textbf{bold}", "\\underline{underlined}"));
         for (index, source) in self.sources().iter().enumerate() {
             caption.push(format!("[{}] {}.", index + 1, escape(source)));
         }

@@ -31,8 +31,8 @@ impl Table {
         for text in self.caption_lines() {
             lines.extend([String::new(), escape(&text)]);
         }
-        if self.has_marks() {
-            lines.extend([String::new(), "Best in **bold**, second best in *italics*.".into()]);
+        if let Some(marks) = self.marks_line("**bold**", "in *italics*") {
+            lines.extend([String::new(), marks]);
         }
         for (index, source) in self.sources().iter().enumerate() {
             lines.extend([String::new(), format!("[{}] {}", index + 1, escape(source))]);

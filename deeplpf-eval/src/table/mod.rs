@@ -212,9 +212,17 @@ impl Table {
     }
 
     /// Whether any value has a mark.
-    fn has_marks(&self) -> bool {
-        (0..self.rows.len())
-            .any(|row| (0..self.columns.len()).any(|column| self.rank(row, column).is_some()))
+    /// What the marks mean, in words that are marked so themselves; `None` without any.
+    fn marks_line(&self, best: &str, second: &str) -> Option<String> {
+        let ranks: Vec<Rank> = (0..self.rows.len())
+            .flat_map(|row| (0..self.columns.len()).map(move |column| (row, column)))
+            .filter_map(|(row, column)| self.rank(row, column))
+            .collect();
+        let second = match ranks.contains(&Rank::Second) {
+            true => format!(", second best {second}"),
+            false => String::new(),
+        };
+        (!ranks.is_empty()).then(|| format!("Best in {best}{second}."))
     }
 
     /// Headings of the columns after the metrics, and whether they are there.
