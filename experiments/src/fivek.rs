@@ -11,6 +11,22 @@ use deeplpf_data::{
 
 use crate::{ExperimentError, Result, departures::has_its_sizes, record::RunRecord};
 
+/// The protocols and what `deeplpf-eval`'s list of published results calls them.
+const PUBLISHED: [(ProtocolName, &str); 4] = [
+    (ProtocolName::Dpe, "DPE"),
+    (ProtocolName::DpeIdOrder, "DPE id-order lists"),
+    (ProtocolName::Upe, "UPE"),
+    (ProtocolName::Lut480, "3D-LUT 480p"),
+];
+
+/// The protocol of FiveK that somebody names, as commands, recipes or the list of published results
+/// write it: results stand beside those of other pictures only where it is written out and checked.
+fn meant_by(named: &str) -> Option<ProtocolName> {
+    let published =
+        PUBLISHED.into_iter().find(|(_, published)| published.eq_ignore_ascii_case(named));
+    named.to_ascii_lowercase().parse().ok().or(published.map(|(name, _)| name))
+}
+
 /// The caption of pairs under the protocol called `named` (`dpe`, `upe`, ...), or, without a name, under
 /// the one that `data prepare` noted in `folder`. `None` for a name that is none of FiveK's, and for a
 /// folder without a manifest.
@@ -34,7 +50,7 @@ pub(crate) fn caption(
     let written = |protocol: Protocol| written(protocol, own, pairs.len());
     let prepared = prepared.map(|(protocol, _)| protocol);
     let Some(named) = named else { return Ok(prepared.map(written)) };
-    let Ok(name) = named.parse::<ProtocolName>() else { return Ok(None) };
+    let Some(name) = meant_by(named) else { return Ok(None) };
     if let (Some(prepared), Some(folder)) = (prepared, folder)
         && prepared.name != name
     {
@@ -102,14 +118,8 @@ pub(crate) fn published_name<'a>(
     written: &str,
     ids: impl Iterator<Item = &'a str>,
 ) -> Option<&'static str> {
-    let named = [
-        (ProtocolName::Dpe, "DPE"),
-        (ProtocolName::DpeIdOrder, "DPE id-order lists"),
-        (ProtocolName::Upe, "UPE"),
-        (ProtocolName::Lut480, "3D-LUT 480p"),
-    ];
     let (name, published) =
-        named.into_iter().find(|(name, _)| Protocol::new(*name).to_string() == written)?;
+        PUBLISHED.into_iter().find(|(name, _)| Protocol::new(*name).to_string() == written)?;
     let test = Protocol::new(name).split().test;
     (test.iter().map(String::as_str).collect::<BTreeSet<_>>() == ids.collect()).then_some(published)
 }
@@ -132,6 +142,9 @@ mod tests {
         assert!(all.contains("input by deeplpf-render-1, not as shot, zeroed, Expert C"), "{all}");
         let one = written(protocol, 1, 498);
         assert!(one.contains("input by deeplpf-render-1 for 1 inputs, not as shot"), "{one}");
+        let meant = ["dpe", "DPE", "dpe-id-order", "DPE id-order lists", "Upe", "3d-lut 480p"];
+        assert!(meant.iter().all(|named| meant_by(named).is_some()));
+        assert_eq!(meant_by("my own"), None);
         assert!(is_raw(Path::new("a/b.dng")) && is_raw(Path::new("b.ARW")));
         assert!(!is_raw(Path::new("b.PNG")) && !is_raw(Path::new("b.tif")));
     }

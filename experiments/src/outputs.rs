@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use deeplpf_eval::{
-    Caption, ContactSheet, GalleryItem, Metric, Report, Scores, SheetCell, SheetRow, Size, Table,
+    Caption, ContactSheet, GalleryItem, Metric, PairedTable, Report, Scores, SheetCell, SheetRow,
+    Size, Table,
     plot::{Bar, Bars, Curves, Histogram, Plot, Sample, Scatter, ScatterPoint, Series},
     published::published_results,
     resolution, select_images,
@@ -45,6 +46,11 @@ impl Outputs<'_> {
         for extension in ["md", "csv", "tex", "json"] {
             table.write(&out.join(format!("table.{extension}")))?;
         }
+        if let Some(differences) = self.differences(&table.caption)? {
+            for extension in ["md", "csv", "tex", "json"] {
+                differences.write(&out.join(format!("differences.{extension}")))?;
+            }
+        }
         self.write_pictures(out)?;
         self.report()?.write(&out.join("report.html"))?;
         Ok(table.to_markdown())
@@ -63,7 +69,9 @@ impl Outputs<'_> {
     pub fn report(&self) -> Result<Report> {
         let mut report = Report::new(&self.title);
         report.facts = self.facts();
-        report.tables = vec![self.table()?];
+        let table = self.table()?;
+        report.differences = self.differences(&table.caption)?;
+        report.tables = vec![table];
         for (_, plot) in self.plots()? {
             report.plots.push(plot.to_svg()?);
         }
@@ -71,6 +79,20 @@ impl Outputs<'_> {
             report.gallery.push(self.gallery_item(id)?);
         }
         Ok(report)
+    }
+
+    /// Every pair of methods, in every metric that all have.
+    fn differences(&self, caption: &Caption) -> Result<Option<PairedTable>> {
+        if self.methods.len() < 2 {
+            return Ok(None);
+        }
+        let methods: Vec<(String, Vec<Scores>)> =
+            self.methods.iter().map(|method| (method.label.clone(), method.scores())).collect();
+        let metrics = PairedTable::common_metrics(&methods);
+        let title = "Differences between methods, photograph by photograph";
+        // What else there is to say stands under the table of the means.
+        let caption = Caption { notes: Vec::new(), ..caption.clone() };
+        Ok(Some(PairedTable::new(title, caption, metrics, &methods, None)?))
     }
 
     fn first(&self) -> &RunRecord {

@@ -93,8 +93,8 @@ pub struct TestSpec {
     pub target: String,
     /// List of ids; empty: all pairs of the folder.
     pub list: String,
-    /// The protocol for the caption, e.g. `DPE`, under which published results stand beside the
-    /// measured ones; `sid-fuji` and `sid-sony` choose the test list of See-in-the-Dark. Empty: the
+    /// The protocol for the caption, e.g. `dpe`, under which published results stand beside the
+    /// measured ones of all its test pictures; `sid-fuji` and `sid-sony` choose the test list of See-in-the-Dark. Empty: the
     /// name of the data.
     pub protocol: String,
 }

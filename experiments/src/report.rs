@@ -7,10 +7,13 @@ use std::{
 
 use crate::{
     ExperimentError, Result,
-    methods::group,
+    methods::{Method, group},
     outputs::Outputs,
     runs::{find_runs, require_same_pairs},
 };
+
+/// More methods than this are counted in the title, not listed.
+const TITLE_METHODS: usize = 4;
 
 /// What to report on and where to put it.
 #[derive(Clone, Debug)]
@@ -73,7 +76,7 @@ pub fn report(request: &ReportRequest, announce: &mut dyn FnMut(&str)) -> Result
     require_same_pairs(&runs)?;
     let labels: Vec<String> = runs.iter().map(|run| run.label.clone()).collect();
     let methods = group(runs);
-    let (Some(first), Some(last)) = (methods.first(), methods.last()) else {
+    let Some(first) = methods.first() else {
         let path = PathBuf::from(".");
         return Err(ExperimentError::NoRun { path, reason: "no folder was given".into() });
     };
@@ -82,11 +85,12 @@ pub fn report(request: &ReportRequest, announce: &mut dyn FnMut(&str)) -> Result
             [one] if one.runs.len() == 1 => format!("Run {}", one.label),
             [one] => one.label.clone(),
             [one, two] => format!("{} and {}", one.label, two.label),
-            _ => format!("{} methods, {} to {}", methods.len(), first.label, last.label),
+            many if many.len() > TITLE_METHODS => format!("{} methods", many.len()),
+            several => several.iter().map(|one| one.label.as_str()).collect::<Vec<_>>().join(", "),
         },
         notes: Vec::new(),
         methods: &methods,
-        shown: methods.len() - 1,
+        shown: best(&methods, &request.metric)?,
         metric: request.metric.clone(),
     };
     let out = match (&request.out, &request.runs[..]) {
@@ -103,4 +107,18 @@ pub fn report(request: &ReportRequest, announce: &mut dyn FnMut(&str)) -> Result
     let bytes = std::fs::metadata(&out).map_err(ExperimentError::io("read", &out))?.len();
     let photographs = first.first().record.photographs.len();
     Ok(ReportSummary { out, runs: labels, photographs, bytes })
+}
+
+/// The method whose mean is the best, the first of equal ones.
+fn best(methods: &[Method], metric: &str) -> Result<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (index, method) in methods.iter().enumerate() {
+        let scores = method.mean_scores()?;
+        let direction = scores.metrics().iter().find(|m| m.key == metric).map(|m| m.direction);
+        let (Some(direction), Some(mean)) = (direction, scores.mean_of(metric)) else { continue };
+        if best.is_none_or(|(_, before)| direction.is_better(mean, before)) {
+            best = Some((index, mean));
+        }
+    }
+    Ok(best.map_or(0, |(index, _)| index))
 }

@@ -9,7 +9,7 @@ use deeplpf_data::{
 };
 use deeplpf_train::{PairSource, open_pairs};
 
-use crate::{ExperimentError, Result, recipe::TestSpec, scale::Places};
+use crate::{ExperimentError, Result, fivek, recipe::TestSpec, scale::Places};
 
 /// Pairs and the words that name them in a caption.
 pub(crate) struct TestPairs {
@@ -69,7 +69,12 @@ pub(crate) fn named_test_pairs(spec: &TestSpec, places: &Places) -> Result<TestP
     let target = (!spec.target.is_empty()).then_some(spec.target.as_str());
     let mut tested = test_pairs(&data, target, list)?;
     if !spec.protocol.is_empty() {
-        tested.protocol.clone_from(&spec.protocol);
+        let paths = match &tested.pairs {
+            PairSource::Files(paths) => paths.as_slice(),
+            _ => &[],
+        };
+        let written = fivek::caption(Some(&spec.protocol), tested.folder.as_deref(), paths)?;
+        tested.protocol = written.unwrap_or_else(|| spec.protocol.clone());
     }
     Ok(tested)
 }

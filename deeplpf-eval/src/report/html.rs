@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Report;
 use crate::error::Result;
+use crate::table::{PairedTable, Table};
 
 const PAGE: &str = include_str!("template/report.html");
 const STYLE: &str = include_str!("template/report.css");
@@ -61,7 +62,8 @@ fn facts(facts: &[(String, String)]) -> String {
 }
 
 fn tables(report: &Report) -> String {
-    report.tables.iter().map(|table| table.to_html()).collect()
+    let differences = report.differences.iter().map(PairedTable::to_html);
+    report.tables.iter().map(Table::to_html).chain(differences).collect()
 }
 
 fn plots(report: &Report) -> String {

@@ -11,7 +11,7 @@ pub(crate) use html::escape_html;
 
 use crate::atomic_file;
 use crate::error::Result;
-use crate::table::Table;
+use crate::table::{PairedTable, Table};
 
 /// A self-contained report: facts, tables, plots and a gallery with before/after sliders.
 ///
@@ -28,6 +28,8 @@ pub struct Report {
     pub facts: Vec<(String, String)>,
     /// The tables.
     pub tables: Vec<Table>,
+    /// Differences between methods, below the tables.
+    pub differences: Option<PairedTable>,
     /// The plots: SVG documents from [`crate::plot::Plot::to_svg`], inserted as they are.
     pub plots: Vec<String>,
     /// The photographs.
@@ -46,6 +48,7 @@ impl Report {
             title: title.into(),
             facts: Vec::new(),
             tables: Vec::new(),
+            differences: None,
             plots: Vec::new(),
             gallery: Vec::new(),
             size_limit: SIZE_LIMIT,

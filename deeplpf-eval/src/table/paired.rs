@@ -10,6 +10,7 @@ use super::{Caption, latex, markdown};
 use crate::atomic_file;
 use crate::error::{EvalError, Result};
 use crate::metrics::Metric;
+use crate::report::escape_html;
 use crate::scores::Scores;
 use crate::statistics::{CONFIDENCE, LEVEL, PairedDifference, RESAMPLES, Verdict, adjust_together};
 
@@ -216,6 +217,43 @@ impl PairedTable {
         Ok(serde_json::to_string_pretty(&table)? + "\n")
     }
 
+    /// A `<details>` element with one table for all metrics, open where it has few lines; every text
+    /// is escaped.
+    pub fn to_html(&self) -> String {
+        let open = if self.rows.len() <= OPEN_ROWS { " open" } else { "" };
+        let mut html = format!(
+            "<details class=\"differences\"{open}>\n<summary>{}</summary>\n\
+             <figure class=\"table\">\n<div class=\"scroll\"><table>\n<thead><tr>",
+            escape_html(&self.title)
+        );
+        for heading in std::iter::once("Metric").chain(HEADINGS) {
+            html.push_str(&format!("<th scope=\"col\">{heading}</th>"));
+        }
+        html.push_str("</tr></thead>\n<tbody>\n");
+        for pair in &self.rows {
+            let metric = &self.metrics[pair.metric];
+            html.push_str(&format!(
+                "<tr><th scope=\"row\">{}</th>",
+                escape_html(&metric.heading())
+            ));
+            for (index, cell) in pair.cells(metric).iter().enumerate() {
+                let cell = escape_html(cell);
+                // Signs and intervals would not sort as numbers.
+                html.push_str(&match index {
+                    2 => format!("<td data-value=\"{}\">{cell}</td>", pair.difference.mean),
+                    _ => format!("<td>{cell}</td>"),
+                });
+            }
+            html.push_str("</tr>\n");
+        }
+        html.push_str("</tbody>\n</table></div>\n<figcaption>");
+        for line in self.explanations() {
+            html.push_str(&format!("<p>{}</p>", escape_html(&line)));
+        }
+        html.push_str("</figcaption>\n</figure>\n</details>\n");
+        html
+    }
+
     /// Writes the table in the format of the extension: `md`, `csv`, `tex` (booktabs) or `json`.
     ///
     /// # Errors
@@ -260,6 +298,9 @@ impl PairedTable {
         lines
     }
 }
+
+/// More lines than this are folded away in a page.
+const OPEN_ROWS: usize = 24;
 
 const HEADINGS: [&str; 7] = ["A", "B", "A − B", "Wins", "p bootstrap", "p Wilcoxon", "A is"];
 
@@ -398,6 +439,12 @@ mod tests {
         assert!(csv.lines().nth(2).unwrap().starts_with("psnr,first,worse|_,40,1.89"), "{csv}");
         let json: Value = serde_json::from_str(&table.to_json().unwrap()).unwrap();
         assert_eq!(json["differences"][1]["verdict"], "better");
+        let html = table.to_html();
+        assert!(html.contains("<td>first</td><td>worse|_</td><td data-value=\"1.89"), "{html}");
+        assert!(
+            html.contains("<td>better</td>")
+                && html.contains("<details class=\"differences\" open>")
+        );
         assert!(table.to_latex().contains("first & worse$|$\\_ & +1.9"), "{}", table.to_latex());
     }
 
