@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use candle_core::DType;
-use deeplpf_core::{Fix, Model};
+use deeplpf_core::{Fix, Model, ModelConfig};
 use deeplpf_filters::{Dialect, StackParams};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,85 @@ impl FilterHealth {
             health.take(filter.scale, false, first);
         }
     }
+
+    /// One sentence for each way in which filters are stuck, with what to do; none for fewer than 8
+    /// photographs ([`FilterHealth::is_judged`]). `inversion_trains`: whether the inversion numbers get
+    /// a gradient at all (see [`FilterHealth::inversion_trains`]).
+    pub fn complaints(&self, inversion_trains: bool) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let photographs = self.photographs;
+        if photographs < LEAST_PHOTOGRAPHS {
+            return complaints;
+        }
+        let kinds = [("graduated", &self.graduated), ("elliptical", &self.elliptical)];
+        for (kind, instances) in kinds {
+            let named = |test: fn(&InstanceHealth) -> bool| numbers(instances, test);
+            if let Some(which) = named(InstanceHealth::is_dead) {
+                complaints.push(format!(
+                    "{kind} {which}: dead, all three scales at 0 for each of {photographs} \
+                     photographs; start again with a lower adam.learning_rate or \
+                     initialisation = \"identity\", or do without (model.{kind})"
+                ));
+            }
+            if let Some(which) = named(InstanceHealth::is_saturated) {
+                complaints.push(format!(
+                    "{kind} {which}: saturated, all three scales at 0 or 2 for each of \
+                     {photographs} photographs; lower adam.learning_rate, or set adam.clip_norm"
+                ));
+            }
+        }
+        let stuck =
+            |instance: &InstanceHealth| instance.inverted == 0 || instance.inverted == photographs;
+        let flips: Vec<usize> = (1..)
+            .zip(&self.graduated)
+            .filter_map(|(number, instance)| stuck(instance).then_some(number))
+            .collect();
+        if !flips.is_empty() {
+            let remedy = if inversion_trains {
+                "all photographs may want that side; if they should not, train longer or with \
+                 more of them"
+            } else {
+                "without the fix `ste` their numbers get no gradient: add `ste` and `blend` to \
+                 model.fixes"
+            };
+            complaints.push(format!(
+                "graduated {}: the inversion never flips over {photographs} photographs; {remedy}",
+                list(&flips)
+            ));
+        }
+        complaints
+    }
+
+    /// Whether there were photographs enough to judge by: of a few, any sign is the same.
+    pub fn is_judged(&self) -> bool {
+        self.photographs >= LEAST_PHOTOGRAPHS
+    }
+
+    /// Whether a model's inversion numbers get a gradient: in the dialect `paper`, and in the release's
+    /// with the fix `ste`.
+    pub fn inversion_trains(config: &ModelConfig) -> bool {
+        config.dialect == Dialect::Paper || config.fixes.contains(Fix::Ste)
+    }
+}
+
+/// What each filter did, a line each.
+impl fmt::Display for FilterHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FilterHealth { photographs, graduated, elliptical } = self;
+        for (kind, instances) in [("graduated", graduated), ("elliptical", elliptical)] {
+            for (number, instance) in (1..).zip(instances) {
+                let InstanceHealth { least, most, inverted } = instance;
+                let ranges: Vec<String> =
+                    least.iter().zip(most).map(|(l, m)| format!("{l:.2} to {m:.2}")).collect();
+                write!(f, "  {kind} {number}: scale {}", ranges.join(", "))?;
+                match kind {
+                    "graduated" => writeln!(f, "; inverted for {inverted} of {photographs}")?,
+                    _ => writeln!(f)?,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The state of a model in training.
@@ -106,11 +185,10 @@ impl Health {
     /// # Errors
     /// A tensor operation that fails.
     pub(crate) fn of(model: &Model, adam: &Adam, filters: FilterHealth) -> Result<Self> {
-        let config = model.config();
         Ok(Self {
             steps: adam.steps(),
             filters,
-            inversion_trains: config.dialect == Dialect::Paper || config.fixes.contains(Fix::Ste),
+            inversion_trains: FilterHealth::inversion_trains(model.config()),
             without_gradient: without_gradient(model, adam)?,
         })
     }
@@ -118,48 +196,7 @@ impl Health {
     /// One sentence for everything that is wrong, with what to do; empty for a model in health, or one
     /// that is too young to tell.
     pub fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        let photographs = self.filters.photographs;
-        if photographs >= LEAST_PHOTOGRAPHS {
-            let kinds =
-                [("graduated", &self.filters.graduated), ("elliptical", &self.filters.elliptical)];
-            for (kind, instances) in kinds {
-                let named = |test: fn(&InstanceHealth) -> bool| numbers(instances, test);
-                if let Some(which) = named(InstanceHealth::is_dead) {
-                    complaints.push(format!(
-                        "{kind} {which}: dead, all three scales at 0 for each of {photographs} \
-                         photographs; start again with a lower adam.learning_rate or \
-                         initialisation = \"identity\", or do without (model.{kind})"
-                    ));
-                }
-                if let Some(which) = named(InstanceHealth::is_saturated) {
-                    complaints.push(format!(
-                        "{kind} {which}: saturated, all three scales at 0 or 2 for each of \
-                         {photographs} photographs; lower adam.learning_rate, or set adam.clip_norm"
-                    ));
-                }
-            }
-            let stuck = |instance: &InstanceHealth| {
-                instance.inverted == 0 || instance.inverted == photographs
-            };
-            let flips: Vec<usize> = (1..)
-                .zip(&self.filters.graduated)
-                .filter_map(|(number, instance)| stuck(instance).then_some(number))
-                .collect();
-            if !flips.is_empty() {
-                let remedy = if self.inversion_trains {
-                    "all photographs may want that side; if they should not, train longer or with \
-                     more of them"
-                } else {
-                    "without the fix `ste` their numbers get no gradient: add `ste` and `blend` to \
-                     model.fixes"
-                };
-                complaints.push(format!(
-                    "graduated {}: the inversion never flips over {photographs} photographs; {remedy}",
-                    list(&flips)
-                ));
-            }
-        }
+        let mut complaints = self.filters.complaints(self.inversion_trains);
         if self.steps >= LEAST_STEPS && !self.without_gradient.is_empty() {
             complaints.push(format!(
                 "no gradient since the start: {}; what lies behind them may be dead, or their loss has no \
@@ -174,20 +211,9 @@ impl Health {
 /// What each filter did, a line each, and the complaints.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FilterHealth { photographs, graduated, elliptical } = &self.filters;
+        let photographs = self.filters.photographs;
         writeln!(f, "after {} steps, over {photographs} photographs", self.steps)?;
-        for (kind, instances) in [("graduated", graduated), ("elliptical", elliptical)] {
-            for (number, instance) in (1..).zip(instances) {
-                let InstanceHealth { least, most, inverted } = instance;
-                let ranges: Vec<String> =
-                    least.iter().zip(most).map(|(l, m)| format!("{l:.2} to {m:.2}")).collect();
-                write!(f, "  {kind} {number}: scale {}", ranges.join(", "))?;
-                match kind {
-                    "graduated" => writeln!(f, "; inverted for {inverted} of {photographs}")?,
-                    _ => writeln!(f)?,
-                }
-            }
-        }
+        write!(f, "{}", self.filters)?;
         match &self.complaints()[..] {
             [] => writeln!(f, "  nothing stuck"),
             complaints => complaints.iter().try_for_each(|line| writeln!(f, "  ! {line}")),

@@ -146,6 +146,26 @@ pub enum ExperimentError {
         /// The folder.
         data: String,
     },
+    /// Filters to be looked at, of a model without local ones.
+    #[error(
+        "{} has neither graduated nor elliptical filters, the kinds that can be stuck; there is nothing to \
+         look at",
+        path.display()
+    )]
+    NoLocalFilters {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Photographs for a model of packed mosaics.
+    #[error(
+        "{} takes packed raw mosaics, not photographs; the health of its filters is in health.json of its \
+         run folder",
+        path.display()
+    )]
+    NotOfPhotographs {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A picture with pixels that are not wholly opaque: what they look like depends on a background.
     #[error(
         "{} has {pixels} pixels that are not wholly opaque, whose colours depend on a background: save \

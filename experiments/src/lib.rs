@@ -12,8 +12,10 @@ mod compare;
 mod departures;
 mod error;
 mod evaluation;
+mod filter_health;
 mod fingerprint;
 mod fivek;
+mod hub_runs;
 mod inspection;
 mod lpips_weights;
 mod methods;
@@ -36,6 +38,11 @@ mod test_pairs;
 pub use compare::{CompareRequest, CompareSummary, INPUT_BASELINE, compare};
 pub use error::ExperimentError;
 pub use evaluation::{EvaluationRequest, EvaluationSummary, evaluate};
+pub use filter_health::{FilterHealthReport, FilterHealthRequest, filter_health};
+pub use hub_runs::{
+    HubRepository, HubRunError, PullRequest, PullSummary, PushRequest, PushSummary, pull_run,
+    push_run,
+};
 pub use inspection::{InspectionRequest, InspectionSummary, inspect};
 pub use lpips_weights::{HubError, read_lpips_vgg};
 pub use plan::{Plan, PlannedRun, PlannedState, plan};

@@ -95,6 +95,68 @@ fn the_sample_set_is_a_paired_folder() {
     assert!(room.path("sample/CREDITS.md").exists());
 }
 
+/// A branch whose scales are 0 whatever the photograph is named with a remedy, over a plain folder and
+/// over the inputs of pairs; a branch that is well is not.
+#[test]
+fn inspect_finds_what_is_dead_over_photographs() {
+    let room = Room::new();
+    let weights = model(&ModelConfig::small(), Initialisation::Identity);
+    let mut dead = 0;
+    for (name, variable) in weights.parameters().iter() {
+        if name.ends_with("bias") && name.contains(".fc_graduated.") {
+            let low = (variable.as_tensor().zeros_like().unwrap() - 50.0).unwrap();
+            variable.set(&low).unwrap();
+            dead += 1;
+        }
+    }
+    assert_eq!(dead, 1);
+    room.write_model(&weights, "w.safetensors");
+    for number in 0..9_u8 {
+        room.plain(&format!("photos/{number}.png"), 40, 32, [number * 25, 128, 200 - number]);
+        room.picture(&format!("pairs/input/{number}.png"), 40 + u32::from(number), 32);
+        room.picture(&format!("pairs/target/{number}.png"), 40 + u32::from(number), 32);
+    }
+    for data in ["photos", "pairs"] {
+        let run = room.run(&format!("weights inspect w.safetensors --data {data}")).succeeds();
+        for part in [
+            &format!("filters over 9 of the 9 photographs of {data}"),
+            "graduated 1: scale 0.00 to 0.00, 0.00 to 0.00, 0.00 to 0.00; inverted for 0 of 9",
+            "! graduated 1, 2, 3: dead",
+            "do without (model.graduated)",
+            "! graduated 1, 2, 3: the inversion never flips over 9 photographs",
+            "elliptical 1: scale 1.00 to 1.00",
+        ] {
+            assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+        }
+        assert!(!run.stdout.contains("! elliptical"), "{}", run.stdout);
+    }
+
+    let run = room.run("weights inspect w.safetensors --data photos --limit 4 --json h.json");
+    assert!(run.succeeds().stdout.contains("too few photographs to judge by"));
+    let json = &room.json("h.json")["filter_health"];
+    assert_eq!((&json["available"], &json["judged"]), (&9.into(), &false.into()));
+    assert_eq!(json["filters"]["photographs"], 4);
+    assert!(json["filters"]["graduated"][2]["most"][0].as_f64().unwrap() < 1e-20);
+    let run = room.run("weights inspect w.safetensors --data photos --json").succeeds();
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json["filter_health"]["complaints"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn photographs_to_inspect_by_must_be_there() {
+    let room = Room::with_weights();
+    room.write("empty/notes.txt", "none");
+    room.run("weights inspect w.safetensors --data empty").fails(&["empty"]);
+    room.run("weights inspect w.safetensors --data nowhere").fails(&["nowhere"]);
+    room.write("photos/a.png", "no picture");
+    room.run("weights inspect w.safetensors --data photos").fails(&["a.png"]);
+    room.run("weights inspect w.safetensors --data photos --json no/h.json").fails(&["a.png"]);
+    let unet = ModelConfig { graduated: 0, elliptical: 0, ..ModelConfig::small() };
+    room.write_model(&model(&unet, Initialisation::Identity), "u.safetensors");
+    room.run("weights inspect u.safetensors --data photos")
+        .fails(&["u.safetensors has neither graduated nor elliptical filters"]);
+}
+
 /// Nothing is fetched here: what can be refused without the network.
 #[test]
 fn pulling_weights_names_what_it_knows() {

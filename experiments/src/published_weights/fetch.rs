@@ -40,7 +40,7 @@ fn from(weights: &PublishedWeights, server: &str, out: &Path) -> Result<u64, Pub
 }
 
 /// The id of a file in git: the SHA-1 of `blob LENGTH`, a zero byte and the content.
-fn blob_id(bytes: &[u8]) -> String {
+pub(crate) fn blob_id(bytes: &[u8]) -> String {
     let mut hash = Sha1::new();
     hash.update(format!("blob {}\0", bytes.len()));
     hash.update(bytes);

@@ -5,6 +5,9 @@ mod fetch;
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "hub")]
+pub(crate) use fetch::blob_id;
+
 /// A published checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedWeights {
