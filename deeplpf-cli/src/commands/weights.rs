@@ -1,5 +1,7 @@
 //! `deeplpf weights`.
 
+mod average;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,6 +65,8 @@ enum Command {
         #[arg(long)]
         half: bool,
     },
+    /// Write weights between two, of which one was trained from the other.
+    Average(average::Args),
     /// Fetch weights that others have published, or a run or weights from the Hugging Face hub, and check
     /// that they are the ones (feature `hub`).
     #[command(after_long_help = PULL_EXAMPLES)]
@@ -140,6 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             inspect(file, photographs.as_ref(), model, json.as_ref().map(Option::as_deref))
         }
         Command::Convert { input, output, model, half } => convert(input, output, model, *half),
+        Command::Average(args) => average::run(args),
         Command::Pull { name, out, revision, file } if name.contains('/') => {
             pull_from_hub(name, out.as_deref(), revision.as_deref(), file.clone())
         }

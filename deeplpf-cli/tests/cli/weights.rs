@@ -173,3 +173,22 @@ fn pulling_weights_names_what_it_knows() {
     ]);
     assert_eq!(room.files(""), ["release-dpe.pt"]);
 }
+
+#[test]
+fn average_lies_between_and_refuses_what_has_no_between() {
+    let room = Room::with_weights();
+    room.run("weights average w.safetensors w.safetensors same.safetensors --share 0.7").succeeds();
+    let tensors = |name: &str| Checkpoint::read(&room.path(name)).unwrap().tensors;
+    for (name, tensor) in tensors("same.safetensors") {
+        let before = &tensors("w.safetensors")[&name];
+        let difference = (tensor - before).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() <= 1e-7, "{name}");
+    }
+    let again = room.run("weights average w.safetensors w.safetensors same.safetensors");
+    again.one_error_at_end(&["same.safetensors is there already"]);
+    let share = room.run("weights average w.safetensors w.safetensors o.safetensors --share 2");
+    share.one_error_at_end(&["the share 2 is not between 0 and 1"]);
+    room.run("weights average w.safetensors w.safetensors o.pt")
+        .one_error_at_end(&["o.pt does not end in .safetensors"]);
+    assert!(!room.path("o.safetensors").exists());
+}

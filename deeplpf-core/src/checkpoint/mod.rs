@@ -2,6 +2,7 @@
 //! dicts. Files are untrusted: nothing in them is executed, and sizes are checked before memory is
 //! taken.
 
+mod between;
 mod pytorch;
 mod safetensors;
 
@@ -16,6 +17,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{CoreError, Model, ModelConfig, Result};
 
+pub use self::between::between;
 pub use self::safetensors::{
     serialize_tensors, write as write_safetensors, write_half as write_half_safetensors,
 };

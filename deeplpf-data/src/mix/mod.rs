@@ -25,8 +25,9 @@ use crate::{DataError, OutputFormat, PairPaths, atomic_file, encode, layout};
 /// The file of a mixed set that says how it was made. Written last: a set that has it is whole.
 pub const MIX_FILE: &str = "mix.json";
 
-/// The list of the over- and under-exposed pairs, where there are any: to train without them.
-pub const EXPOSED_LIST: &str = "exposed.txt";
+/// The list of the training pairs but the over- and under-exposed ones, where there are any: to train
+/// without them first.
+pub const PLAIN_LIST: &str = "plain.txt";
 
 /// From here on a pixel of an over-exposed input counts as lost, fully at 1: encoded values. Linear
 /// light of 0.82 and more, the last quarter of a stop.
@@ -98,7 +99,7 @@ struct MixFile<'a> {
 }
 
 /// Makes the set of `plan` in `out`, which must be new or empty: `input/` and `target/` with 8-bit
-/// PNGs, `train.txt`, `valid.txt`, `test.txt`, [`EXPOSED_LIST`] and [`MIX_FILE`]. Folders of the plan are looked for in
+/// PNGs, `train.txt`, `valid.txt`, `test.txt`, [`PLAIN_LIST`] and [`MIX_FILE`]. Folders of the plan are looked for in
 /// `from`. `progress` is told how many of how many pairs are done.
 ///
 /// Pictures whose shorter side is longer than `short_edge` are scaled to it by Lanczos' filter on the
@@ -149,10 +150,10 @@ pub fn mix(
             write(&out.join(list), &(names.join("\n") + "\n"))?;
         }
     }
-    let exposed = entries.iter().filter(|entry| matches!(entry.kind, Kind::Exposed(_)));
-    let names: Vec<String> = exposed.flat_map(Entry::names).collect();
-    if !names.is_empty() {
-        write(&out.join(EXPOSED_LIST), &(names.join("\n") + "\n"))?;
+    if entries.iter().any(Entry::is_exposed) {
+        let plain = entries.iter().filter(|entry| entry.part == Part::Train && !entry.is_exposed());
+        let names: Vec<String> = plain.flat_map(Entry::names).collect();
+        write(&out.join(PLAIN_LIST), &(names.join("\n") + "\n"))?;
     }
     let pairs = entries.iter().zip(&sizes).map(|(entry, &(width, height))| {
         let &Entry { ref id, part, kind, copies, ref changes, ref paths } = entry;
@@ -169,6 +170,10 @@ pub fn mix(
 }
 
 impl Entry {
+    fn is_exposed(&self) -> bool {
+        matches!(self.kind, Kind::Exposed(_))
+    }
+
     /// The ids of its copies.
     fn names(&self) -> impl Iterator<Item = String> + '_ {
         (1..=self.copies).map(|copy| match copy {
