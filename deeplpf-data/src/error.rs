@@ -213,6 +213,23 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// The folder has none of the trees of [`crate::layout`].
+    #[error(
+        "{} holds no set of pairs that is known{}; looked for, there and in {}: input/ or low/ beside a \
+         target folder (target/, output/, gt/, high/, expertA/ to expertE/); input/JPG/480p/ beside \
+         expertC/JPG/480p/; raw_photos/HQ*/photos/ beside tiff16_c/",
+        path.display(),
+        if *empty { " (it is empty)" } else { "" },
+        nested.join("/, ") + "/"
+    )]
+    NoLayout {
+        /// The folder that was opened.
+        path: PathBuf,
+        /// There is nothing in it at all.
+        empty: bool,
+        /// Folders inside it that were looked at as well.
+        nested: &'static [&'static str],
+    },
     /// The folder has no input folder of a known name.
     #[error("{} has no folder named {}; put the photographs to be enhanced there", path.display(), names.join(", "))]
     NoInputFolder {

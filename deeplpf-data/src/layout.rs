@@ -69,8 +69,8 @@ const RAW_PHOTOS: &str = "raw_photos";
 /// folder where there are several; `expertC` also stands for `tiff16_c`, and the other way round.
 ///
 /// # Errors
-/// [`DataError::Read`], [`DataError::NoInputFolder`], [`DataError::NoTargetFolder`],
-/// [`DataError::AmbiguousFolder`].
+/// [`DataError::Read`], [`DataError::NoLayout`], [`DataError::NoInputFolder`],
+/// [`DataError::NoTargetFolder`], [`DataError::AmbiguousFolder`].
 pub fn locate(root: impl AsRef<Path>, target: Option<&str>) -> Result<Location, DataError> {
     locate_in(&Disk, root.as_ref(), target)
 }
@@ -92,7 +92,8 @@ pub(crate) fn locate_in(
             return paired(tree, base, target);
         }
     }
-    Err(DataError::NoInputFolder { path: root.to_path_buf(), names: INPUT_FOLDERS })
+    let empty = tree.folders(root)?.is_empty() && tree.entries(root, &|_| true)?.is_empty();
+    Err(DataError::NoLayout { path: root.to_path_buf(), empty, nested: &NESTED })
 }
 
 /// The folder of an expert's targets alone; the location has no inputs.

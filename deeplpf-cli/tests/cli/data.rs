@@ -25,10 +25,14 @@ fn the_exit_status_says_whether_a_set_is_usable() {
 #[test]
 fn what_is_no_set_or_no_protocol_is_one_sentence() {
     let room = Room::new();
-    room.run("data verify .").fails(&["input, low"]);
-    let unknown = room.run("data verify . --protocol DPE");
+    room.run("data verify .").fails(&["(it is empty)", "input/ or low/", "raw_photos/HQ*/photos/"]);
+    let unknown = room.run("data verify . --protocol dpee");
     assert_eq!(unknown.code, 2);
-    assert!(unknown.stderr.contains("dpe-id-order"), "{unknown:?}");
+    assert!(
+        unknown.stderr.contains("did you mean dpe? use one of dpe, dpe-id-order"),
+        "{unknown:?}"
+    );
+    room.run("data verify . --protocol DPE").fails(&["(it is empty)"]);
 }
 
 /// Originals of some pairs of FiveK's names.

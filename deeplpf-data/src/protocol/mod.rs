@@ -65,7 +65,7 @@ impl fmt::Display for ProtocolName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// No protocol has the name.
-    #[error("'{name}' is not a protocol; use one of dpe, dpe-id-order, upe, lut480")]
+    #[error("'{name}' is not a protocol of FiveK; {}", advice(name))]
     UnknownProtocol {
         /// The name as given.
         name: String,
@@ -78,11 +78,51 @@ pub enum ProtocolError {
     },
 }
 
+/// Names of the protocols of See-in-the-Dark: [`crate::sid::SidProtocol`].
+const SID: [&str; 2] = ["sid-sony", "sid-fuji"];
+
+/// How much like a known name another must be to be taken for a slip, on the scale of the normalised
+/// Damerau-Levenshtein distance: one slip in `upe` is 0.67.
+const ALIKE: f64 = 0.6;
+
+/// The protocol, of FiveK or See-in-the-Dark, whose name is most like one that is none; `None` where
+/// no name is much like it, and for the names themselves, in any case.
+///
+/// ```
+/// use deeplpf_data::protocol::nearest_name;
+/// assert_eq!(nearest_name("dpe-idorder"), Some("dpe-id-order"));
+/// assert_eq!(nearest_name("DPE"), None);
+/// assert_eq!(nearest_name("my pairs"), None);
+/// ```
+#[must_use]
+pub fn nearest_name(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let known = ProtocolName::ALL.map(ProtocolName::as_str).into_iter().chain(SID);
+    let alike = known.map(|known| (strsim::normalized_damerau_levenshtein(&name, known), known));
+    let (alike, known) = alike.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (known != name && alike >= ALIKE).then_some(known)
+}
+
+/// What to give in place of a name that is no protocol of FiveK.
+fn advice(name: &str) -> String {
+    if SID.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return "it is one of See-in-the-Dark, whose raw files are neither prepared nor verified: \
+                `train` and `eval` read them as they are, and name what is missing or unreadable"
+            .into();
+    }
+    let known = "use one of dpe, dpe-id-order, upe, lut480";
+    match nearest_name(name) {
+        Some(nearest) => format!("did you mean {nearest}? {known}"),
+        None => known.into(),
+    }
+}
+
 impl FromStr for ProtocolName {
     type Err = ProtocolError;
 
+    /// A name in any case.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|known| known.as_str() == name);
+        let found = Self::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(name));
         found.ok_or_else(|| ProtocolError::UnknownProtocol { name: name.to_owned() })
     }
 }

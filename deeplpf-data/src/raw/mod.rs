@@ -44,13 +44,27 @@ pub fn has_raw_extension(path: &Path) -> bool {
     })
 }
 
-/// Whether a file is a camera raw one by its content: a DNG, a RAF, or a TIFF that is called ARW. As a
-/// TIFF, a DNG or an ARW would decode to its thumbnail.
+/// Whether a file is a camera raw one by its content: [`format_of`].
 #[must_use]
 pub fn is_raw(bytes: &[u8], name: &Path) -> bool {
+    format_of(bytes, name).is_some()
+}
+
+/// `DNG`, `ARW` or `RAF` for camera raw files, `None` for all others. A RAF and a DNG are told by their
+/// content, an ARW is a TIFF that is called so. As a TIFF, a DNG or an ARW would decode to its thumbnail.
+#[must_use]
+pub fn format_of(bytes: &[u8], name: &Path) -> Option<&'static str> {
+    if bytes.starts_with(b"FUJIFILMCCD-RAW") {
+        return Some("RAF");
+    }
+    if !(bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*")) {
+        return None;
+    }
+    if has_dng_version(bytes) {
+        return Some("DNG");
+    }
     let arw = name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("arw"));
-    let tiff = bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*");
-    bytes.starts_with(b"FUJIFILMCCD-RAW") || (tiff && (arw || has_dng_version(bytes)))
+    arw.then_some("ARW")
 }
 
 /// DNGVersion: DNG 1.7, chapter 4.

@@ -101,11 +101,12 @@ impl SidProtocol {
 impl FromStr for SidProtocol {
     type Err = SidError;
 
+    /// A name in any case.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         [SidCamera::Sony, SidCamera::Fuji]
             .into_iter()
             .map(|camera| Self { camera, input: SidInput::Packed })
-            .find(|protocol| protocol.name() == name)
+            .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
             .ok_or_else(|| SidError::UnknownProtocol { name: name.to_owned() })
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn judge(
     find_duplicates(&lists, &mut findings.problems);
     find_unknown(&lists, files, protocol, &mut findings.problems);
     if let Some(protocol) = protocol {
-        compare(&lists, protocol, &mut findings.problems);
+        compare(&lists, files, protocol, &mut findings.problems);
     }
     if lists.is_empty() {
         overlaps("all pairs", pairs, &mut findings.overlaps);
@@ -149,7 +149,15 @@ fn find_unknown(
 }
 
 /// Lists that are there and differ from the protocol's.
-fn compare(lists: &[List], protocol: Protocol, problems: &mut Vec<Problem>) {
+///
+/// Ids without files are told elsewhere, once: as missing where the protocol lists them, else as
+/// unknown.
+fn compare(
+    lists: &[List],
+    files: &BTreeSet<&str>,
+    protocol: Protocol,
+    problems: &mut Vec<Problem>,
+) {
     let split = protocol.split();
     let has_validation = !split.valid.is_empty();
     // Without a validation list of the protocol's, one of one's own is taken from the training ids.
@@ -172,7 +180,7 @@ fn compare(lists: &[List], protocol: Protocol, problems: &mut Vec<Problem>) {
         let mut listed = BTreeSet::new();
         for (id, origin) in own.iter().flat_map(|list| &list.lines) {
             let id = id_of(id);
-            if listed.insert(id) && !theirs.contains(id) {
+            if listed.insert(id) && !theirs.contains(id) && files.contains(id) {
                 let detail = format!(
                     "{} names it, and it is not in the {part} list of {}",
                     line(origin),
@@ -182,7 +190,7 @@ fn compare(lists: &[List], protocol: Protocol, problems: &mut Vec<Problem>) {
             }
         }
         let names: Vec<&str> = own.iter().map(|list| list.name).collect();
-        for id in theirs.difference(&listed) {
+        for id in theirs.difference(&listed).filter(|id| files.contains(*id)) {
             let detail = format!(
                 "{} does not name it, and it is in the {part} list of {}",
                 names.join(" and "),

@@ -6,19 +6,22 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::report::{Problem, ProblemKind};
+use super::rendering;
+use super::report::{Problem, ProblemKind, count};
 use crate::DataError;
 use crate::prepare::{JOURNAL, MANIFEST, Manifest, PreparedFile, sha256_of};
 use crate::protocol::{InputRendering, Protocol};
+use crate::raw::RENDERING;
 
 /// Judges the manifest of a folder, where there is one. `files` are the ids of all inputs and targets.
+/// Says how many inputs were rendered by this program.
 pub(super) fn judge(
     root: &Path,
     files: &BTreeSet<&str>,
     protocol: Option<Protocol>,
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
-) {
+) -> usize {
     let problem = |kind, id: &str, detail: String| Problem::new(kind, id, detail);
     let path = root.join(MANIFEST);
     if path.try_exists().is_ok_and(|exists| !exists) {
@@ -26,13 +29,14 @@ pub(super) fn judge(
             let detail = "`data prepare` has not come to its end in this folder; run it again";
             problems.push(problem(ProblemKind::MissingId, "*", detail.into()));
         }
-        return;
+        return 0;
     }
     let read = std::fs::read(&path).map_err(|e| DataError::read(&path, e));
     let manifest = match read.and_then(|bytes| Ok(Manifest::parse(&bytes, &path)?)) {
         Ok(manifest) => manifest,
         Err(error) => {
-            return problems.push(problem(ProblemKind::Unreadable, MANIFEST, error.to_string()));
+            problems.push(problem(ProblemKind::Unreadable, MANIFEST, error.to_string()));
+            return 0;
         }
     };
     let found = manifest.header.protocol;
@@ -74,11 +78,15 @@ pub(super) fn judge(
         problems.push(problem(ProblemKind::UnknownId, id, detail));
     }
     let same = if whole { ", all files as they were written" } else { "" };
-    notes.push(format!("manifest: {pairs} pairs{same}"));
+    notes.push(format!("manifest: {}{same}", count(pairs, "pair")));
     for (entry, input) in
         manifest.entries.iter().filter_map(|entry| Some((entry, entry.input.rendering.as_deref()?)))
     {
-        if let Some(reason) = protocol.and_then(|asked| contradiction(input, asked.input())) {
+        if let Some(protocol) = protocol.filter(|_| input == RENDERING) {
+            let detail = rendering::of_our_own(protocol.input());
+            problems.push(problem(ProblemKind::Brightness, &entry.id, detail));
+        } else if let Some(reason) = protocol.and_then(|asked| contradiction(input, asked.input()))
+        {
             let detail = format!("{input}, the manifest says; the protocol's inputs are {reason}");
             problems.push(problem(ProblemKind::Brightness, &entry.id, detail));
         }
@@ -87,8 +95,11 @@ pub(super) fn judge(
         manifest.entries.iter().filter_map(|entry| entry.input.rendering.as_deref()).collect();
     renderings.sort_unstable();
     for of_one in renderings.chunk_by(|a, b| a == b) {
-        notes.push(format!("{} inputs were rendered by {}", of_one.len(), of_one[0]));
+        let were = if of_one.len() == 1 { "was" } else { "were" };
+        let inputs = count(of_one.len(), "input");
+        notes.push(format!("{inputs} {were} rendered by {}", of_one[0]));
     }
+    renderings.iter().filter(|rendering| **rendering == RENDERING).count()
 }
 
 /// What a protocol's inputs are, where a rendering by Lightroom that the manifest noted (the words are

@@ -19,16 +19,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use crate::DataError;
-use crate::find::Entry;
-use crate::layout::{self, Layout, Location, fivek_id};
+use crate::find::{Entry, stem};
+use crate::layout::{self, Layout, Location, fivek_id, id_of};
 use crate::natural_order::compare;
 use crate::pairs::PairPaths;
 use crate::protocol::{Expert, Protocol};
+use crate::raw::RENDERING;
 use crate::tree::Disk;
 use pair::{Facts, Side};
 pub(crate) use profile::Space;
 pub(crate) use rendering::{Settings, lightroom};
 pub use report::{Overlap, Problem, ProblemKind, Report};
+use report::{count, few};
 
 /// How to judge.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,15 +62,13 @@ pub fn verify(
     let targets = by_id(location.target_entries(&Disk), "target", &mut problems);
     let pairs = match_ids(&inputs, &targets, &mut problems);
     let files: BTreeSet<&str> = inputs.keys().chain(targets.keys()).map(String::as_str).collect();
-    if let Some(protocol) = protocol {
-        compare_ids(&files, protocol, &mut problems);
-    }
+    let listed = protocol.map(|protocol| compare_ids(&files, protocol, &mut problems));
     let paired: BTreeSet<&str> = pairs.iter().map(|pair| pair.id.as_str()).collect();
     let of_lists = lists::judge(&location.root, &files, &paired, protocol);
     problems.extend(of_lists.problems);
 
     let mut notes = Vec::new();
-    manifest::judge(&location.root, &files, protocol, &mut problems, &mut notes);
+    let prepared_raw = manifest::judge(&location.root, &files, protocol, &mut problems, &mut notes);
     if location.layout == Layout::Archive && !cfg!(feature = "raw") {
         let detail = "the inputs are camera raw files (DNG), which this build does not decode; build \
                       with --features raw, or render them to PNG or TIFF in a folder `input`";
@@ -87,8 +87,18 @@ pub fn verify(
         if protocol.is_none() {
             find_odd_depths(&pairs, &facts, &mut problems);
         }
-        judge_brightness(&facts, protocol, &mut problems, &mut notes);
-        describe(&facts, &mut notes);
+        let raw = |facts: &&Facts| facts.input.as_ref().is_some_and(|i| i.bit_depth.is_none());
+        let in_place = facts.iter().filter(raw).count();
+        if in_place > 0 {
+            notes.push(format!(
+                "camera raw: {}, looked at as {RENDERING} renders them",
+                count(in_place, "input")
+            ));
+        }
+        // Of a rendering of our own the brightness need not be judged: it is not the protocol's.
+        let of_others = protocol.filter(|_| prepared_raw + in_place == 0);
+        judge_brightness(&facts, of_others, protocol, &mut problems, &mut notes);
+        describe(&pairs, &facts, &mut notes);
         problems.extend(facts.into_iter().flat_map(|facts| facts.problems));
     }
     problems.sort_by(|a, b| a.kind.cmp(&b.kind).then_with(|| compare(&a.id, &b.id)));
@@ -105,6 +115,7 @@ pub fn verify(
         inputs: inputs.len(),
         targets: targets.len(),
         pairs: pairs.len(),
+        listed,
         problems,
         overlaps: of_lists.overlaps,
         notes,
@@ -129,10 +140,14 @@ fn by_id(
     let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let unreadable = |error: DataError| {
         let name = match &error {
-            DataError::NotUnicode { path }
-            | DataError::DanglingLink { path }
-            | DataError::NotRegularFile { path }
-            | DataError::Read { path, .. } => path.file_name().map(|n| n.display().to_string()),
+            // A file: the pair's id.
+            DataError::DanglingLink { path } | DataError::NotRegularFile { path } => {
+                stem(path).ok().map(|stem| id_of(&stem).to_owned())
+            }
+            // A folder, or a file without an id.
+            DataError::NotUnicode { path } | DataError::Read { path, .. } => {
+                path.file_name().map(|n| n.display().to_string())
+            }
             _ => None,
         };
         Problem::new(ProblemKind::Unreadable, name.as_deref().unwrap_or(role), error.to_string())
@@ -189,8 +204,12 @@ fn match_ids(
     pairs
 }
 
-/// The folder's ids against the protocol's.
-fn compare_ids(files: &BTreeSet<&str>, protocol: Protocol, problems: &mut Vec<Problem>) {
+/// The folder's ids against the protocol's: how many are there, of how many.
+fn compare_ids(
+    files: &BTreeSet<&str>,
+    protocol: Protocol,
+    problems: &mut Vec<Problem>,
+) -> (usize, usize) {
     let split = protocol.split();
     let parts = [("training", &split.train), ("validation", &split.valid), ("test", &split.test)];
     let mut listed = BTreeSet::new();
@@ -210,6 +229,7 @@ fn compare_ids(files: &BTreeSet<&str>, protocol: Protocol, problems: &mut Vec<Pr
         problem.harmless = fivek_id(id).is_some();
         problems.push(problem);
     }
+    (listed.intersection(files).count(), listed.len())
 }
 
 /// One side of a pair: its input or its target.
@@ -220,7 +240,7 @@ fn find_odd_depths(pairs: &[PairPaths], facts: &[Facts], problems: &mut Vec<Prob
     let sides: [(&str, ChooseSide); 2] =
         [("input", |facts| facts.input.as_ref()), ("target", |facts| facts.target.as_ref())];
     for (name, side) in sides {
-        let depths = || facts.iter().filter_map(side).map(|side| side.bit_depth);
+        let depths = || facts.iter().filter_map(side).filter_map(|side| side.bit_depth);
         let (eight, sixteen) =
             (depths().filter(|&d| d == 8).count(), depths().filter(|&d| d == 16).count());
         if eight == 0 || sixteen == 0 {
@@ -228,16 +248,18 @@ fn find_odd_depths(pairs: &[PairPaths], facts: &[Facts], problems: &mut Vec<Prob
         }
         let usual = if eight >= sixteen { 8 } else { 16 };
         for (pair, facts) in pairs.iter().zip(facts) {
-            let Some(side) = side(facts).filter(|side| side.bit_depth != usual) else { continue };
-            let detail =
-                format!("the {name} has {} bits, most {name}s have {usual}", side.bit_depth);
+            let depth = side(facts).and_then(|side| side.bit_depth);
+            let Some(depth) = depth.filter(|depth| *depth != usual) else { continue };
+            let detail = format!("the {name} has {depth} bits, most {name}s have {usual}");
             problems.push(Problem::new(ProblemKind::BitDepth, &pair.id, detail));
         }
     }
 }
 
+/// `judged` is the protocol where its rendering is to be compared, `protocol` the protocol in any case.
 fn judge_brightness(
     facts: &[Facts],
+    judged: Option<Protocol>,
     protocol: Option<Protocol>,
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
@@ -246,13 +268,13 @@ fn judge_brightness(
     if !gaps.is_empty() {
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         notes.push(format!("targets are {mean:+.2} EV brighter than inputs in the mean"));
-        match protocol.filter(|protocol| protocol.target == Expert::C) {
+        match judged.filter(|protocol| protocol.target == Expert::C) {
             Some(protocol) => {
                 if let Some(detail) = rendering::judge(mean, gaps.len(), protocol.input()) {
                     problems.push(Problem::new(ProblemKind::Brightness, "*", detail));
                 }
             }
-            None if protocol.is_some() => notes.push(
+            None if protocol.is_some_and(|protocol| protocol.target != Expert::C) => notes.push(
                 "brightness was not judged: only Expert C's targets have been measured".to_owned(),
             ),
             None => {}
@@ -262,17 +284,17 @@ fn judge_brightness(
     if !settings.is_empty() {
         let zeroed = settings.iter().filter(|s| s.as_shot && s.zeroed).count();
         notes.push(format!(
-            "{} inputs carry Lightroom's settings: {zeroed} as shot and zeroed, {} otherwise",
-            settings.len(),
+            "{} with Lightroom's settings: {zeroed} as shot and zeroed, {} otherwise",
+            count(settings.len(), "input"),
             settings.len() - zeroed
         ));
     }
 }
 
 /// What there is, in a few lines.
-fn describe(facts: &[Facts], notes: &mut Vec<String>) {
+fn describe(pairs: &[PairPaths], facts: &[Facts], notes: &mut Vec<String>) {
     let sides = || facts.iter().flat_map(|facts| [&facts.input, &facts.target]).flatten();
-    let count = |name: &str, of: &dyn Fn(&Side) -> String| {
+    let tally = |name: &str, of: &dyn Fn(&Side) -> String| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for side in sides() {
             *counts.entry(of(side)).or_default() += 1;
@@ -286,15 +308,27 @@ fn describe(facts: &[Facts], notes: &mut Vec<String>) {
         format!("{name}: {}{tail}", shown.join(", "))
     };
     if sides().next().is_some() {
-        notes.push(count("size", &|side| format!("{}x{}", side.width, side.height)));
-        notes.push(count("depth", &|side| format!("{} bits", side.bit_depth)));
-        notes.push(count("colour", &|side| side.space.to_string()));
-        notes.push(count("format", &|side| side.format.to_string()));
-        let square = |facts: &&Facts| facts.input.as_ref().is_some_and(|s| s.width == s.height);
-        let square = facts.iter().filter(square).count();
-        if square > 0 {
+        let depth = |depth: u8| format!("{depth} bits");
+        notes.push(tally("size", &|side| format!("{}x{}", side.width, side.height)));
+        notes.push(tally("depth", &|side| side.bit_depth.map_or("camera raw".into(), depth)));
+        notes.push(tally("colour", &|side| match side.bit_depth {
+            Some(_) => side.space.to_string(),
+            None => "the camera's".into(),
+        }));
+        notes.push(tally("format", &|side| side.format.clone()));
+        let square = |facts: &Facts| facts.input.as_ref().is_some_and(|s| s.width == s.height);
+        let square: Vec<&str> = pairs
+            .iter()
+            .zip(facts)
+            .filter(|(_, facts)| square(facts))
+            .map(|(pair, _)| pair.id.as_str())
+            .collect();
+        if !square.is_empty() {
+            let are = if square.len() == 1 { "is" } else { "are" };
             notes.push(format!(
-                "{square} inputs are square, which cameras' pictures are not: squeezed or cropped"
+                "{} {are} square, which cameras' pictures are not: squeezed or cropped ({})",
+                count(square.len(), "input"),
+                few(&square)
             ));
         }
     }
@@ -302,7 +336,8 @@ fn describe(facts: &[Facts], notes: &mut Vec<String>) {
     let compared = facts.iter().filter(|facts| facts.shift.is_some()).count();
     if compared > 0 {
         notes.push(format!(
-            "registration: {compared} pairs compared, largest shift {:.2} pixels, of a quarter {:.2}",
+            "registration: {} compared, largest shift {:.2} pixels, of a quarter {:.2}",
+            count(compared, "pair"),
             largest(&mut facts.iter().filter_map(|facts| facts.shift)),
             largest(&mut facts.iter().filter_map(|facts| facts.shift_of_a_quarter)),
         ));
@@ -310,6 +345,7 @@ fn describe(facts: &[Facts], notes: &mut Vec<String>) {
     let whole = facts.iter().filter(|facts| facts.input.is_some() && facts.target.is_some());
     let unknown = whole.filter(|facts| facts.shift.is_none() && facts.problems.is_empty()).count();
     if unknown > 0 {
-        notes.push(format!("{unknown} pairs are too small or too plain to compare their position"));
+        let pairs = count(unknown, "pair");
+        notes.push(format!("{pairs} too small or too plain to compare the position"));
     }
 }

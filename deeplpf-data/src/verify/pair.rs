@@ -9,8 +9,9 @@ use super::rendering::{self, Settings};
 use super::report::{Problem, ProblemKind};
 use crate::DataError;
 use crate::pairs::PairPaths;
-use crate::picture::{DecodeLimits, Picture, SourceFormat};
+use crate::picture::{DecodeLimits, Picture};
 use crate::protocol::{Protocol, SizeRule};
+use crate::raw;
 
 /// Shifts beyond this are a problem. Pairs of FiveK appear shifted by up to 0.03 pixels (see
 /// [`super::registration`]); a resize whose sampling grid starts at the pixel's corner instead of its
@@ -33,8 +34,10 @@ const SMALLEST_DIFFERENCE: f64 = 1.0;
 pub(super) struct Side {
     pub(super) width: usize,
     pub(super) height: usize,
-    pub(super) bit_depth: u8,
-    pub(super) format: SourceFormat,
+    /// Bits a sample; `None` for camera raw files, which are rendered.
+    pub(super) bit_depth: Option<u8>,
+    /// `PNG`, `DNG (camera raw)`.
+    pub(super) format: String,
     pub(super) space: Space,
 }
 
@@ -75,10 +78,14 @@ pub(super) fn judge(pair: &PairPaths, protocol: Option<Protocol>) -> Facts {
     let input = open(&pair.input);
     let target = open(&pair.target);
     facts.settings = input.as_ref().and_then(|(_, bytes)| rendering::lightroom(bytes));
-    let input = input.map(|(picture, _)| picture);
-    let target = target.map(|(picture, _)| picture);
-    facts.input = input.as_ref().map(side);
-    facts.target = target.as_ref().map(side);
+    let look = |opened: Option<(Picture, Vec<u8>)>, path: &Path| {
+        let (picture, bytes) = opened?;
+        let side = side(&picture, &bytes, path);
+        Some((picture, side))
+    };
+    let (input, of_input) = look(input, &pair.input).unzip();
+    let (target, of_target) = look(target, &pair.target).unzip();
+    (facts.input, facts.target) = (of_input, of_target);
     if let Some(protocol) = protocol {
         follow(protocol, id, &mut facts);
     }
@@ -91,33 +98,71 @@ pub(super) fn judge(pair: &PairPaths, protocol: Option<Protocol>) -> Facts {
     facts
 }
 
-fn side(picture: &Picture) -> Side {
+fn side(picture: &Picture, bytes: &[u8], path: &Path) -> Side {
     let info = picture.info();
+    let raw = raw::format_of(bytes, path);
     Side {
         width: picture.width(),
         height: picture.height(),
-        bit_depth: info.bit_depth,
-        format: info.format,
+        bit_depth: raw.is_none().then_some(info.bit_depth),
+        format: raw.map_or_else(|| info.format.to_string(), |raw| format!("{raw} (camera raw)")),
         space: Space::of(info.icc_profile.as_deref()),
     }
 }
 
-/// Whether each file is as the protocol has it.
+/// Whether each file is as the protocol has it. What is wrong with both files alike is told once.
 fn follow(protocol: Protocol, id: &str, facts: &mut Facts) {
+    let of = |side: &Option<Side>| side.as_ref().map(|side| side.against(protocol));
+    let of_input = of(&facts.input).unwrap_or_default();
+    let of_target = of(&facts.target).unwrap_or_default();
     let mut found = Vec::new();
-    let sides = [("input", &facts.input), ("target", &facts.target)];
-    for (name, side) in sides.into_iter().filter_map(|(name, side)| Some((name, side.as_ref()?))) {
-        let mut problem = |kind, detail: String| found.push(Problem::new(kind, id, detail));
-        let Side { width, height, bit_depth, .. } = *side;
-        if bit_depth != protocol.bit_depth() {
-            let expected = protocol.bit_depth();
-            let detail = format!("the {name} has {bit_depth} bits, the protocol {expected}");
-            problem(ProblemKind::BitDepth, detail);
+    for wrong in &of_input {
+        let (who, verb) = match of_target.contains(wrong) {
+            true => ("input and target", wrong.verbs.1),
+            false => ("the input", wrong.verbs.0),
+        };
+        found.push(Problem::new(wrong.kind, id, format!("{who} {verb} {}", wrong.what)));
+    }
+    for wrong in of_target.iter().filter(|wrong| !of_input.contains(wrong)) {
+        let detail = format!("the target {} {}", wrong.verbs.0, wrong.what);
+        found.push(Problem::new(wrong.kind, id, detail));
+    }
+    if facts.input.as_ref().is_some_and(|side| side.bit_depth.is_none()) {
+        let detail = rendering::of_our_own(protocol.input());
+        found.push(Problem::new(ProblemKind::Brightness, id, detail));
+        facts.problems.extend(found);
+        // Lightroom's settings in a raw file are not what was done to it here.
+        return;
+    }
+    if let Some(detail) = facts.settings.and_then(|settings| settings.problem(protocol.input())) {
+        found.push(Problem::new(ProblemKind::Brightness, id, detail));
+    }
+    facts.problems.extend(found);
+}
+
+/// What is wrong with a file.
+#[derive(PartialEq)]
+struct Wrong {
+    kind: ProblemKind,
+    /// For one file and for two.
+    verbs: (&'static str, &'static str),
+    what: String,
+}
+
+impl Side {
+    /// What a protocol has otherwise.
+    fn against(&self, protocol: Protocol) -> Vec<Wrong> {
+        let mut found = Vec::new();
+        let mut wrong = |kind, verbs, what| found.push(Wrong { kind, verbs, what });
+        let (has, is) = (("has", "have"), ("is", "are"));
+        let Self { width, height, .. } = *self;
+        let expected = protocol.bit_depth();
+        if let Some(depth) = self.bit_depth.filter(|depth| *depth != expected) {
+            wrong(ProblemKind::BitDepth, has, format!("{depth} bits, the protocol {expected}"));
         }
-        if !side.space.is_srgb() {
-            let expected = protocol.colour_space();
-            let detail = format!("the {name} is in {}, the protocol in {expected}", side.space);
-            problem(ProblemKind::Profile, detail);
+        if !self.space.is_srgb() {
+            let what = format!("in {}, the protocol in {}", self.space, protocol.colour_space());
+            wrong(ProblemKind::Profile, is, what);
         }
         let (rule, edge) = (protocol.size(), protocol.size().edge() as usize);
         let length = match rule {
@@ -125,20 +170,17 @@ fn follow(protocol: Protocol, id: &str, facts: &mut Facts) {
             SizeRule::ShortEdge(_) => width.min(height),
         };
         if length > edge {
-            let detail = format!("the {name} is {width}x{height}, the protocol has {rule}");
-            problem(ProblemKind::UnequalSize, detail);
+            let what = format!("{width}x{height}, the protocol has {rule}");
+            wrong(ProblemKind::UnequalSize, is, what);
         } else if width == edge && height == edge {
-            let detail = format!(
-                "the {name} is {width}x{height}: cameras do not take square pictures, so it was \
-                 probably squeezed; keep the aspect ({rule})"
+            let what = format!(
+                "{width}x{height}: cameras do not take square pictures, so probably squeezed; keep \
+                 the aspect ({rule})"
             );
-            problem(ProblemKind::UnequalSize, detail);
+            wrong(ProblemKind::UnequalSize, is, what);
         }
+        found
     }
-    if let Some(detail) = facts.settings.and_then(|settings| settings.problem(protocol.input())) {
-        found.push(Problem::new(ProblemKind::Brightness, id, detail));
-    }
-    facts.problems.extend(found);
 }
 
 /// Without a protocol any space will do, but it should be one.

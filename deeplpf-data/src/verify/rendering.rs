@@ -9,6 +9,7 @@
 //! in EV compares the renderings of any two samples of FiveK.
 
 use crate::protocol::InputRendering;
+use crate::raw::RENDERING;
 
 /// Mean gap in EV of 22 FiveK pairs known to be as shot and zeroed (17 by their Lightroom settings, 5
 /// as the release's own examples), against Expert C. Their targets have +0.95 to +2.39 EV of exposure
@@ -53,6 +54,17 @@ pub(super) fn judge(gap: f64, pairs: usize, expected: InputRendering) -> Option<
         )),
         _ => None,
     }
+}
+
+/// What is wrong with inputs that this program rendered, under a protocol: all of FiveK's have inputs
+/// that Lightroom rendered.
+pub(super) fn of_our_own(expected: InputRendering) -> String {
+    let expected = expected.to_string();
+    format!(
+        "the input is rendered by {RENDERING}, those of the protocol by Lightroom ({}): numbers on it \
+         cannot be compared with published ones; without --protocol the set is judged by itself",
+        expected.trim_start_matches("input ")
+    )
 }
 
 /// The rendering that the Lightroom settings in a file's XMP stand for; `None` where there are none.

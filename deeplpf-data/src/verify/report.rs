@@ -119,6 +119,9 @@ pub struct Report {
     /// Complete pairs.
     #[serde(skip)]
     pub pairs: usize,
+    /// Of the ids that the protocol lists, how many there are files of, and how many it lists.
+    #[serde(skip)]
+    pub listed: Option<(usize, usize)>,
     /// Everything wrong: by kind, then in the natural order of the ids.
     pub problems: Vec<Problem>,
     /// What lists have in common with known splits.
@@ -144,8 +147,23 @@ impl Report {
     }
 }
 
-/// Problems of one kind that are printed; the JSON has all.
+/// Lines of one kind of problem that are printed; the JSON has all problems.
 const SHOWN: usize = 8;
+
+/// Ids that are printed of those that one sentence is true of.
+const IDS_SHOWN: usize = 4;
+
+/// `1 pair`, `2 pairs`: a count with its noun.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The first ids of many.
+pub(super) fn few(ids: &[&str]) -> String {
+    let more = ids.len().saturating_sub(IDS_SHOWN);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{tail}", ids[..ids.len() - more].join(", "))
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,7 +172,11 @@ impl fmt::Display for Report {
             Some(protocol) => writeln!(f, "Judged by: {protocol}")?,
             None => writeln!(f, "Judged by: the pairs alone (no --protocol)")?,
         }
-        writeln!(f, "{} inputs, {} targets, {} pairs", self.inputs, self.targets, self.pairs)?;
+        let (inputs, targets) = (count(self.inputs, "input"), count(self.targets, "target"));
+        writeln!(f, "{inputs}, {targets}, {}", count(self.pairs, "pair"))?;
+        if let Some((there, all)) = self.listed {
+            writeln!(f, "{there} of the {all} ids of the protocol are there")?;
+        }
         for note in &self.notes {
             writeln!(f, "- {note}")?;
         }
@@ -164,7 +186,7 @@ impl fmt::Display for Report {
             of_list.entry(protocol).or_default().push(format!("{shared} {part}"));
         }
         for ((list, ids), protocols) in lists {
-            writeln!(f, "\n{list} ({ids} ids) has in common with")?;
+            writeln!(f, "\n{list} ({}) has in common with", count(ids, "id"))?;
             for (protocol, parts) in protocols {
                 writeln!(f, "  {protocol:<13} {}", parts.join(", "))?;
             }
@@ -175,21 +197,46 @@ impl fmt::Display for Report {
         }
         for (kind, problems) in &kinds {
             writeln!(f, "\n{}: {}", kind.as_str(), problems.len())?;
-            for problem in problems.iter().take(SHOWN) {
-                writeln!(f, "  {}: {}", problem.id, problem.detail)?;
+            let groups = same_detail(problems);
+            for (detail, ids) in groups.iter().take(SHOWN) {
+                writeln!(f, "  {}: {detail}", few(ids))?;
             }
-            if problems.len() > SHOWN {
-                writeln!(f, "  and {} more", problems.len() - SHOWN)?;
+            let more: usize = groups.iter().skip(SHOWN).map(|(_, ids)| ids.len()).sum();
+            if more > 0 {
+                writeln!(f, "  and {more} more")?;
             }
         }
-        let harmless = self.problems.iter().filter(|problem| problem.harmless).count();
-        let grave = self.problems.len() - harmless;
-        let problems = if grave == 1 { "problem" } else { "problems" };
-        match (grave, harmless) {
-            (0, 0) => writeln!(f, "\nUsable: no problems"),
-            (0, _) => writeln!(f, "\nUsable: {harmless} harmless"),
-            (_, 0) => writeln!(f, "\nNot usable: {grave} {problems}"),
-            _ => writeln!(f, "\nNot usable: {grave} {problems}, and {harmless} harmless"),
+        let (harmless, grave): (Vec<&Problem>, Vec<&Problem>) =
+            self.problems.iter().partition(|problem| problem.harmless);
+        let missing = grave.iter().filter(|p| p.kind == ProblemKind::MissingId).count();
+        let mut counts = Vec::new();
+        if grave.len() > missing {
+            counts.push(count(grave.len() - missing, "problem"));
+        }
+        if missing > 0 {
+            counts.push(count(missing, "missing id"));
+        }
+        if !harmless.is_empty() {
+            counts.push(format!("{} harmless", harmless.len()));
+        }
+        match (grave.is_empty(), counts.is_empty()) {
+            (true, true) => writeln!(f, "\nUsable: no problems"),
+            (true, false) => writeln!(f, "\nUsable: {}", counts.join(", ")),
+            (false, _) => writeln!(f, "\nNot usable: {}", counts.join(", ")),
         }
     }
+}
+
+/// The ids of each sentence, in the order in which the sentences come first.
+fn same_detail<'a>(problems: &[&'a Problem]) -> Vec<(&'a str, Vec<&'a str>)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for problem in problems {
+        let place = *places.entry(&problem.detail).or_insert_with(|| {
+            groups.push((&problem.detail, Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(&problem.id);
+    }
+    groups
 }

@@ -365,6 +365,20 @@ fn the_archives_raw_inputs_are_rendered_by_this_program() {
     let most = rendered.iter().zip(&prepared).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     // Half a level of 8 bits and half a level of 16.
     assert!(most <= 0.5 / 255.0 + 1e-5, "{most}");
+
+    // Under a protocol it is another rendering, for each input; by itself it is a note.
+    let judged = |protocol| {
+        let options = Options { protocol, target: None };
+        verify(room.path("to"), &options, &|_, _| {}).expect("verified")
+    };
+    let report = judged(Some(Protocol::new(ProtocolName::Dpe)));
+    let other: Vec<_> =
+        report.problems.iter().filter(|p| p.kind == ProblemKind::Brightness).collect();
+    assert!(!report.usable && other.len() == 1 && other[0].id == "a0002", "{report}");
+    assert!(other[0].detail.contains("rendered by deeplpf-render-1"), "{report}");
+    let report = judged(None);
+    assert!(report.problems.iter().all(|p| p.kind != ProblemKind::Brightness), "{report}");
+    assert!(report.notes.iter().any(|n| n == "1 input was rendered by deeplpf-render-1"));
 }
 
 #[test]

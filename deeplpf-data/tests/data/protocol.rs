@@ -55,6 +55,7 @@ fn a_protocol_survives_serde_and_names_itself() {
         assert_eq!(json, format!(r#"{{"name":"{name}","target":"A"}}"#));
         assert_eq!(serde_json::from_str::<Protocol>(&json).expect("reads"), protocol);
         assert_eq!(name.as_str().parse(), Ok(name));
+        assert_eq!(name.as_str().to_uppercase().parse(), Ok(name));
         let caption = protocol.to_string();
         assert!(caption.contains("Expert A") && caption.contains("8-bit sRGB"), "{caption}");
     }
@@ -62,8 +63,10 @@ fn a_protocol_survives_serde_and_names_itself() {
     assert_eq!((lut.target, lut.size()), (Expert::C, SizeRule::ShortEdge(480)));
     assert_eq!(lut.input(), InputRendering::AsShot);
     assert!(serde_json::from_str::<Protocol>(r#"{"name":"dpe","size":3}"#).is_err());
-    let error = "DPE".parse::<ProtocolName>().expect_err("no such name").to_string();
-    assert!(error.contains("'DPE'") && error.contains("dpe-id-order"), "{error}");
+    let error = "DPI".parse::<ProtocolName>().expect_err("no such name").to_string();
+    let of_sid = "SID-Sony".parse::<ProtocolName>().expect_err("another set's").to_string();
+    assert!(of_sid.contains("See-in-the-Dark") && of_sid.contains("`eval`"), "{of_sid}");
+    assert!(error.contains("'DPI'") && error.contains("did you mean dpe?"), "{error}");
 }
 
 #[test]

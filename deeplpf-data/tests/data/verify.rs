@@ -306,6 +306,19 @@ fn a_protocol_names_what_is_missing_and_surplus() {
     let told = "line 1 of test.txt names it, and it is not in the test list of dpe";
     let found = report.problems.iter().any(|p| p.id == "a0001" && p.detail == told);
     assert!(found, "{report}");
+    // An id of which there is no file is missing once, however many lists it is not in. One of those
+    // with files is of dpe's test list and not of this one.
+    let of = |kind| report.problems.iter().filter(move |p| p.kind == kind);
+    assert_eq!(of(ProblemKind::MissingId).count(), 4998 - 4 + 1);
+    let ids: std::collections::BTreeSet<_> =
+        of(ProblemKind::MissingId).map(|p| p.id.as_str()).collect();
+    assert_eq!(ids.len(), 4998 - 4 + 1);
+    // They are counted, not listed.
+    assert_eq!(report.listed, Some((4, 4998)));
+    let text = report.to_string();
+    assert!(text.contains("4 of the 4998 ids of the protocol are there"), "{text}");
+    assert!(text.ends_with("3 problems, 4995 missing ids, 1 harmless\n"), "{text}");
+    assert!(text.lines().count() < 60, "{text}");
 }
 
 #[test]
@@ -325,8 +338,12 @@ fn squeezed_and_too_large_pictures_break_the_size_rule() {
     let report = set.verify(Some(ProtocolName::Dpe));
     let of_size = report.problems.iter().filter(|p| p.kind == ProblemKind::UnequalSize);
     let found: Vec<_> = of_size.map(|p| (p.id.as_str(), p.detail.as_str())).collect();
-    assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), ["a0002", "a0002", "a0003", "a0003"]);
-    assert!(found[0].1.contains("squeezed") && found[2].1.contains("600x400"), "{found:?}");
+    assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), ["a0002", "a0003"]);
+    assert!(found[0].1.starts_with("input and target are 512x512"), "{found:?}");
+    assert!(found[0].1.contains("squeezed") && found[1].1.contains("600x400"), "{found:?}");
+    // Without a protocol the square is a note, with its id.
+    let notes = set.verify(None).notes;
+    assert!(notes.iter().any(|n| n.starts_with("1 input is square") && n.contains("(a0002)")));
 }
 
 #[test]
@@ -344,6 +361,50 @@ fn dark_inputs_are_another_rendering() {
         assert!(found.len() == 1 && found[0].id == "*", "{report}");
         assert!(found[0].detail.contains("darker rendering"), "{report}");
     }
+}
+
+/// A link that leads nowhere belongs to the pair of its name.
+#[cfg(unix)]
+#[test]
+fn a_dangling_link_has_the_pairs_id() {
+    let set = Set::sound();
+    set.remove("input/a0002.png");
+    let link = set.0.path().join("input/a0002-jmac.png");
+    std::os::unix::fs::symlink("nowhere.png", link).expect("made");
+    set.expect(&[("missing-input", "a0002"), ("unreadable", "a0002")]);
+}
+
+/// The DNG of an archive is one, has no bits to blame, and is not the protocol's rendering.
+#[test]
+fn raw_inputs_are_named_and_no_protocols_rendering() {
+    if !deeplpf_data::raw::BUILT_IN {
+        return tell("NOTE: without the feature raw: verify saw no raw file");
+    }
+    let set = Set::new();
+    let raw = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/raw/bayer.dng");
+    let rendered = decode(&raw).expect("rendered");
+    let (height, width) = (rendered.height(), rendered.width());
+    let level = |y: usize, x: usize, c: usize| {
+        (255.0 * rendered.pixels[[c, y, x]].powf(0.8)).round().clamp(0.0, 255.0) as u8
+    };
+    let samples: Vec<u8> =
+        (0..3 * width * height).map(|k| level(k / 3 / width, k / 3 % width, k % 3)).collect();
+    let target = Source::new(width as u32, height as u32, ExtendedColorType::Rgb8);
+    set.write("raw_photos/HQa1to700/photos/a0002-x.dng", std::fs::read(raw).expect("a fixture"));
+    set.write("expertC/a0002-x.png", target.png(&samples));
+    std::fs::rename(set.0.path().join("expertC"), set.0.path().join("tiff16_c")).expect("renamed");
+    let report = set.expect(&[]);
+    let text = report.to_string();
+    assert!(text.contains("DNG (camera raw) (1)") && !text.contains("TIFF"), "{text}");
+    assert!(text.contains("camera raw (1)") && !text.contains("16 bits"), "{text}");
+    assert!(text.contains("1 input, 1 target, 1 pair\n"), "{text}");
+
+    let report = set.verify(Some(ProtocolName::Dpe));
+    let found: Vec<_> =
+        report.problems.iter().filter(|p| p.kind != ProblemKind::MissingId).collect();
+    let [found] = found[..] else { panic!("{report}") };
+    assert_eq!((found.kind, found.id.as_str()), (ProblemKind::Brightness, "a0002"));
+    assert!(found.detail.contains("deeplpf-render-1, those of the protocol by Lightroom"));
 }
 
 #[test]
@@ -402,7 +463,13 @@ fn fivek_pairs_golden() {
     let report = judge(None);
     tell(&report.to_string());
     assert!(report.usable && report.pairs == 28, "{report}");
-    assert!(report.notes.iter().any(|note| note.contains("6 inputs are square")), "{report}");
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("6 inputs are square") && note.contains("(a4670, ")),
+        "{report}"
+    );
     let report = judge(Some(ProtocolName::Dpe));
     tell(&report.to_string());
     let ids = |kind| -> Vec<&str> {
