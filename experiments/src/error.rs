@@ -108,6 +108,9 @@ pub enum ExperimentError {
         /// The model's input.
         model: &'static str,
     },
+    /// A scheduler that is not there or says no.
+    #[error("{0}")]
+    Submit(String),
     /// The record of an evaluation that cannot be used.
     #[error("{} is not a usable record of an evaluation: {reason}", path.display())]
     Record {

@@ -33,6 +33,7 @@ mod reproduce;
 mod runs;
 mod scale;
 mod start;
+mod submit;
 mod test_pairs;
 
 pub use compare::{CompareRequest, CompareSummary, INPUT_BASELINE, compare};
@@ -51,8 +52,11 @@ pub use recipe::{
     BuiltIn, PaperSpec, Recipe, ReportedSpec, ReportedStatus, RunSpec, TestSpec, Training, recipes,
 };
 pub use report::{ReportRequest, ReportSummary, report};
-pub use reproduce::{ReproduceRequest, ReproduceSummary, reproduce};
+pub use reproduce::{ReproduceRequest, ReproduceSummary, reproduce, reproduce_only};
 pub use scale::{Scale, Scales};
+pub use submit::{
+    SlurmJob, SlurmOptions, SweepTask, local::LocalSweep, slurm::submit_slurm, tasks_left,
+};
 
 /// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, ExperimentError>;

@@ -52,6 +52,22 @@ impl ReproduceRequest {
         })
     }
 
+    /// Every training of the recipe with its configuration's paths resolved, in order.
+    pub(crate) fn trainings(&self) -> Result<Vec<(Training, TrainConfig)>> {
+        let name = self.recipe.as_str();
+        let recipe = Recipe::find(name)?.at_scale(self.scale, name)?;
+        let places = self.places();
+        let mut all = Vec::new();
+        for run in &recipe.run {
+            for training in recipe.trainings(run, name)? {
+                let mut config = places.resolve_config(&training.config);
+                config.run = places.runs.join(&training.folder);
+                all.push((training, config));
+            }
+        }
+        Ok(all)
+    }
+
     pub(crate) fn places(&self) -> Places {
         let out = self.folder();
         let (lists, runs) = (out.join("lists"), out.join("runs"));
@@ -101,6 +117,41 @@ struct Evaluated {
 /// A recipe that is not valid, an output folder that holds other runs (configuration, code or data
 /// changed), [`ExperimentError::Interrupted`], or a run that fails (named; finished runs are kept).
 pub fn reproduce(request: &ReproduceRequest, watch: &mut dyn Watch) -> Result<ReproduceSummary> {
+    let done = go(request, None, watch)?;
+    let tables = write_tables(request, &done)?;
+    Ok(ReproduceSummary { table: tables.join("\n"), out: request.folder() })
+}
+
+/// Trains and evaluates the one run of the recipe whose folder is named, and makes no table: the task
+/// of a sweep.
+///
+/// # Errors
+/// Those of [`reproduce`], and a name that is no run's.
+pub fn reproduce_only(request: &ReproduceRequest, run: &str, watch: &mut dyn Watch) -> Result<()> {
+    let known: Vec<String> =
+        request.trainings()?.into_iter().map(|(training, _)| training.folder).collect();
+    if !known.iter().any(|folder| folder == run) {
+        let reason = format!("it has no run `{run}`; its runs are {}", known.join(", "));
+        return Err(ExperimentError::Recipe { recipe: request.recipe.clone(), reason });
+    }
+    go(request, Some(run), watch).map(|_| ())
+}
+
+/// What was judged: the recipe, and the methods of every set that was tested on.
+struct Judged {
+    recipe: Recipe,
+    sets: Vec<(PathBuf, Vec<Method>)>,
+}
+
+fn write_tables(request: &ReproduceRequest, judged: &Judged) -> Result<Vec<String>> {
+    let write = |(out, methods): &(PathBuf, Vec<Method>)| {
+        write_outputs(&judged.recipe, request.scale, methods, out)
+    };
+    judged.sets.iter().map(write).collect()
+}
+
+/// Trains and evaluates all runs, or `only` the one of a folder.
+fn go(request: &ReproduceRequest, only: Option<&str>, watch: &mut dyn Watch) -> Result<Judged> {
     let name = request.recipe.as_str();
     let recipe = Recipe::find(name)?.at_scale(request.scale, name)?;
     let (out, places) = (request.folder(), request.places());
@@ -127,6 +178,9 @@ pub fn reproduce(request: &ReproduceRequest, watch: &mut dyn Watch) -> Result<Re
         let mut runs: Vec<Vec<Run>> = tested.iter().map(|_| Vec::new()).collect();
         for training in trainings {
             number += 1;
+            if only.is_some_and(|only| only != training.folder) {
+                continue;
+            }
             let place = format!("run {number} of {all}: {}", training.label);
             let folder = training.folder.clone();
             let mut steps = || -> Result<()> {
@@ -146,11 +200,8 @@ pub fn reproduce(request: &ReproduceRequest, watch: &mut dyn Watch) -> Result<Re
             methods.push(Method { label: spec.label.clone(), runs });
         }
     }
-    let mut tables = Vec::new();
-    for (tested, methods) in tested.iter().zip(&methods) {
-        tables.push(write_outputs(&recipe, request.scale, methods, &tested.out)?);
-    }
-    Ok(ReproduceSummary { table: tables.join("\n"), out })
+    let sets = tested.into_iter().map(|tested| tested.out).zip(methods).collect();
+    Ok(Judged { recipe, sets })
 }
 
 /// The lists that tests and configurations name.
@@ -171,10 +222,10 @@ pub(crate) fn named_lists<'a>(
 
 /// Hashes of training data, each set read once however many runs it trains.
 #[derive(Default)]
-struct DataHashes(Vec<(String, String)>);
+pub(crate) struct DataHashes(Vec<(String, String)>);
 
 impl DataHashes {
-    fn of(&mut self, config: &TrainConfig, places: &Places) -> Result<String> {
+    pub fn of(&mut self, config: &TrainConfig, places: &Places) -> Result<String> {
         let data = places.resolve_config(config);
         // The seed draws the validation pairs where no list names them.
         let key = format!("{:?} {}", data.data, data.seed);

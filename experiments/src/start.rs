@@ -15,7 +15,7 @@ use crate::{
 const RUNS: &str = "@runs/";
 
 /// The folder of the run that a configuration starts from, as recipes write it.
-fn run_of(config: &TrainConfig) -> Option<String> {
+pub(crate) fn run_of(config: &TrainConfig) -> Option<String> {
     config.weights.to_str()?.strip_prefix(RUNS).map(str::to_owned)
 }
 

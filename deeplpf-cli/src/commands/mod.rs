@@ -8,6 +8,7 @@ mod inspect;
 mod metrics;
 mod report;
 mod reproduce;
+mod submit;
 mod train;
 mod weights;
 

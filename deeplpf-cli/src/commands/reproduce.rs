@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deeplpf_experiments::{ExperimentError, ReproduceRequest, Scale, plan, recipes, reproduce};
+use anyhow::bail;
+use deeplpf_experiments::{
+    ExperimentError, ReproduceRequest, Scale, plan, recipes, reproduce, reproduce_only, tasks_left,
+};
 
+use super::submit;
 use crate::{console, training_progress::TrainingProgress};
 
 /// The arguments.
@@ -41,6 +45,17 @@ pub struct Args {
     /// List the built-in recipes and stop.
     #[arg(long)]
     list: bool,
+
+    /// Train and evaluate the run of this folder alone; no table.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["dry_run", "submit"])]
+    only: Option<String>,
+
+    /// Make the tables of finished runs and train nothing; a run that is not finished is an error.
+    #[arg(long, conflicts_with_all = ["dry_run", "submit", "only"])]
+    tables: bool,
+
+    #[command(flatten)]
+    sweep: submit::Args,
 }
 
 const EXAMPLES: &str = "\
@@ -51,6 +66,8 @@ Examples:
   deeplpf reproduce ablation --scale paper --dry-run
   deeplpf reproduce ablation --scale mini --data-root data
   deeplpf reproduce my-recipe.toml -o results
+  deeplpf reproduce ablation --scale mini --submit local -j 4
+  deeplpf reproduce ablation --scale paper --submit slurm --time 12:00:00 --gpus 1
 
 What is finished is skipped: a recipe that was interrupted goes on when it is called again.";
 
@@ -73,12 +90,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         data_root: args.data_root.clone(),
         redo: args.redo,
     };
+    if args.sweep.is_asked() {
+        return args.sweep.run(&request, args.dry_run);
+    }
+    if args.tables {
+        let left = tasks_left(&request)?;
+        if !left.is_empty() {
+            let names: Vec<&str> = left.iter().map(|task| task.folder.as_str()).collect();
+            bail!("no table yet, these runs are not finished: {}", names.join(", "));
+        }
+    }
     if args.dry_run {
         console::print(&format!("{}\n", plan(&request)?))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut progress = TrainingProgress::new(console::progress)?;
-    let summary = match reproduce(&request, &mut progress) {
+    let result = match &args.only {
+        Some(run) => reproduce_only(&request, run, &mut progress).map(|()| None),
+        None => reproduce(&request, &mut progress).map(Some),
+    };
+    let summary = match result {
         Err(error @ ExperimentError::Interrupted { .. }) => {
             drop(progress);
             console::print(&format!("{error}\n"))?;
@@ -87,6 +118,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         result => result?,
     };
     drop(progress);
-    console::print(&format!("{summary}\n"))?;
+    if let Some(summary) = summary {
+        console::print(&format!("{summary}\n"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

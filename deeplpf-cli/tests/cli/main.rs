@@ -23,6 +23,7 @@ mod raw_files;
 mod recipes;
 mod report;
 mod room;
+mod sweeps;
 mod synthetic;
 mod training;
 mod weights;

@@ -1,0 +1,119 @@
+//! `reproduce --submit`: runs as processes of their own, here and with a stand-in for Slurm's `sbatch`.
+#![cfg(unix)]
+
+use crate::room::Room;
+
+const RECIPE: &str = r#"
+title = "Tiny"
+description = "Three runs."
+shown = "one"
+[test]
+data = "sample"
+[base]
+epochs = 1
+initialisation = "identity"
+[base.data]
+source = "sample"
+crop = 32
+[base.model]
+fixes = "all"
+widths = [4, 4, 4, 4, 4]
+features = 8
+head_width = 8
+head_size = 43
+[[run]]
+name = "one"
+[[run]]
+name = "two"
+set = { DEVICE seed = 2 }
+[[run]]
+name = "three"
+set = { weights = "@runs/two", seed = 3 }
+"#;
+
+fn room(device: &str) -> Room {
+    let room = Room::new();
+    room.write("it's tiny.toml", RECIPE.replace("DEVICE", device));
+    room
+}
+
+const REPRODUCE: &str =
+    r#"PATH="$PWD/bin:$PATH" "$deeplpf" reproduce "it's tiny.toml" -o "my results" "#;
+
+#[test]
+fn a_sweep_goes_on_after_a_failure_and_makes_the_tables() {
+    let room = room("device = \"cuda:99\",");
+    let sweep = || room.shell(&format!("{REPRODUCE} --submit local -j 2"));
+    let failed = sweep();
+    let words =
+        ["1 of the runs failed: two", "two.log", "1 finished runs", "not started were three"];
+    failed.one_error_at_end(&words);
+    assert!(!room.path("my results/table.md").exists());
+    let weights = room.path("my results/runs/one/checkpoints/best.safetensors");
+    let made = || std::fs::metadata(&weights).unwrap().modified().unwrap();
+    let before = made();
+    let early = room.shell(&format!("{REPRODUCE} --tables"));
+    early.one_error_at_end(&["not finished: two, three"]);
+
+    room.write("it's tiny.toml", RECIPE.replace("DEVICE", ""));
+    let done = sweep();
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(made(), before);
+    let started = |run: &str| done.stderr.find(&format!("{run}: started"));
+    let trained = done.stderr.find("two: trained and evaluated").unwrap();
+    assert!(started("one").is_none() && started("three").unwrap() > trained, "{done:?}");
+    assert!(room.path("my results/table.md").exists());
+    let alone = room.shell(&format!("{REPRODUCE} --only four"));
+    alone.one_error_at_end(&["no run `four`; its runs are one, two, three"]);
+}
+
+#[test]
+fn jobs_are_submitted_with_their_dependencies() {
+    let room = room("");
+    room.write(
+        "bin/sbatch",
+        "#!/bin/sh\nprintf '%s\\n' \"$@\" >> asked.txt\necho -- >> asked.txt\n\
+         grep -c '^--$' asked.txt | sed 's/^/10/'\n",
+    );
+    let dry = room.shell(&format!("chmod +x bin/sbatch; {REPRODUCE} --submit slurm --dry-run"));
+    assert_eq!((dry.code, room.path("asked.txt").exists()), (0, false), "{dry:?}");
+    let submit = format!("{REPRODUCE} --submit slurm --time 10 --sbatch=--mem=2G");
+    let run = room.shell(&submit);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("squeue -j 101,102,103"), "{run:?}");
+    let asked = String::from_utf8(room.read("asked.txt")).unwrap();
+    let jobs: Vec<Vec<&str>> = asked.split("--\n").map(|job| job.lines().collect()).collect();
+    let wanted: [&[&str]; 3] = [
+        &["--array=0-1", "--requeue", "--signal=B:USR1@90", "--time=10", "--mem=2G"],
+        &["--array=0-0", "--dependency=afterok:101_1", "--kill-on-invalid-dep=yes"],
+        &["--dependency=afterany:101:102"],
+    ];
+    for (job, wanted) in jobs.iter().zip(wanted) {
+        assert!(wanted.iter().all(|option| job.contains(option)), "{job:?}");
+    }
+    // The scripts do what they say, names with blanks and quotes included.
+    let script = |name: &str, task: u32| {
+        room.shell(&format!("SLURM_ARRAY_TASK_ID={task} bash 'my results/slurm/{name}.sh'"))
+    };
+    for (name, task) in [("train-1", 0), ("train-1", 1), ("train-2", 0), ("table", 0)] {
+        let run = script(name, task);
+        assert_eq!(run.code, 0, "{name} {task}: {run:?}");
+    }
+    assert!(room.path("my results/table.md").exists());
+    assert_eq!(script("train-1", 7).code, 2);
+}
+
+#[test]
+fn what_cannot_be_submitted_is_said() {
+    let room = room("");
+    room.write("bin/sbatch", "#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n");
+    let refused = room.shell(&format!("chmod +x bin/sbatch; {REPRODUCE} --submit slurm"));
+    refused.one_error_at_end(&["sbatch refused", "train-1.sh", "invalid partition"]);
+    let absent = r#"PATH=/nowhere "$deeplpf" reproduce "it's tiny.toml" --submit slurm"#;
+    room.shell(absent).one_error_at_end(&["no sbatch on PATH", "--submit local"]);
+    assert_ne!(room.shell(&format!("{REPRODUCE} --submit local -j 0")).code, 0);
+    let dry = room.shell(&format!("{REPRODUCE} --submit local --dry-run"));
+    dry.one_error_at_end(&["--dry-run does not go with --submit local"]);
+    let misplaced = room.shell(&format!("{REPRODUCE} --submit local --time 10"));
+    misplaced.one_error_at_end(&["go with --submit slurm"]);
+}
