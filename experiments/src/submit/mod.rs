@@ -77,10 +77,11 @@ pub fn tasks_left(request: &ReproduceRequest) -> Result<Vec<SweepTask>> {
                     return Err(ExperimentError::Changed { path: config.run, change });
                 }
                 Some(_) => {}
-                None if run.metrics().exists() && run.best().exists() => {
-                    if run.records()?.len() as u64 >= config.epochs {
-                        continue;
-                    }
+                None if run.metrics().exists()
+                    && run.best().exists()
+                    && run.records()?.len() as u64 >= config.epochs =>
+                {
+                    continue;
                 }
                 None => {}
             }

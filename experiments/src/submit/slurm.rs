@@ -1,13 +1,6 @@
 //! A sweep on a cluster under Slurm: job arrays of the trainings, and a job for the tables.
 
-use std::{
-    env,
-    ffi::OsStr,
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, ffi::OsStr, fs, io::ErrorKind, path::Path, process::Command};
 
 use deeplpf_data::atomic_file;
 
@@ -158,7 +151,7 @@ exit \"$code\"
     ))
 }
 
-fn write(script: &PathBuf, text: &str) -> Result<()> {
+fn write(script: &Path, text: &str) -> Result<()> {
     atomic_file::write(script, text.as_bytes()).map_err(ExperimentError::io("write", script))
 }
 
