@@ -10,7 +10,7 @@ const LINE_HEIGHT: f64 = 1.1;
 const FARTHEST: i32 = 24;
 
 /// Half the width and half the height of a label's box.
-fn half_extent(text: &str) -> (f64, f64) {
+pub(super) fn half_extent(text: &str) -> (f64, f64) {
     let width = text.chars().count() as f64 * ADVANCE * TEXT_SIZE;
     ((width + 0.4 * TEXT_SIZE) / 2.0, LINE_HEIGHT * TEXT_SIZE / 2.0)
 }

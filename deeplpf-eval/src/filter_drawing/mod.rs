@@ -147,6 +147,16 @@ fn draw_graduated(
     };
     let (width, height) = size;
     let groups = graduated::lines(config, params);
+    // What has no line to stand at stands below, one under the other.
+    let note = |text: String| {
+        let half = labels::half_extent(&text);
+        let at = (half.0 + LABEL_MARGIN / 2.0, height - half.1 * (2.2 * (2 - k % 3) as f64 + 1.5));
+        let beside = at.0 + half.0 + ARROW_LENGTH * (0.6 + 1.2 * (k % 3) as f64);
+        (Label { text, at }, (beside, at.1))
+    };
+    if groups.is_empty() {
+        instance.labels.push(note(format!("{name}: the same everywhere")).0);
+    }
     for (index, lines) in groups.iter().enumerate() {
         let letters = channel_letters(lines.channels);
         let suffix = if letters.is_empty() { String::new() } else { format!(" {letters}") };
@@ -172,10 +182,9 @@ fn draw_graduated(
             Some(from) => from,
             // Nothing of the whole instance is visible: say so, and where its effect grows.
             None if last && instance.strokes.is_empty() => {
-                let at = (width / 2.0, height / 2.0 + TEXT_SIZE * 3.5 * (k as f64 - 1.0));
-                let text = format!("{name}: no line in the picture");
-                instance.labels.push(Label { text, at: (at.0, at.1 + TEXT_SIZE) });
-                at
+                let (label, beside) = note(format!("{name}: no line in the picture, grows"));
+                instance.labels.push(label);
+                beside
             }
             None => continue,
         };
