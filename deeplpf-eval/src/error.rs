@@ -99,7 +99,9 @@ pub enum EvalError {
         pixels: usize,
     },
     /// The image is smaller than the metric's window.
-    #[error("{metric} needs at least {minimum} pixels on each side, the image is {size}")]
+    #[error(
+        "{metric} needs at least {minimum} pixels on each side, the image is {size}; leave it out for such images"
+    )]
     TooSmall {
         /// Name of the metric.
         metric: String,

@@ -71,7 +71,11 @@ fn written(protocol: Protocol, own: usize, pairs: usize) -> String {
     if own == 0 {
         return text;
     }
-    let of = if own < pairs { format!(" for {own} inputs") } else { String::new() };
+    let of = match own {
+        all if all >= pairs => String::new(),
+        1 => " for 1 input".into(),
+        some => format!(" for {some} inputs"),
+    };
     let instead = input.trim_start_matches("input ");
     text.replacen(&input, &format!("input by {}{of}, not {instead}", raw::RENDERING), 1)
 }
@@ -141,7 +145,7 @@ mod tests {
         let all = written(protocol, 498, 498);
         assert!(all.contains("input by deeplpf-render-1, not as shot, zeroed, Expert C"), "{all}");
         let one = written(protocol, 1, 498);
-        assert!(one.contains("input by deeplpf-render-1 for 1 inputs, not as shot"), "{one}");
+        assert!(one.contains("input by deeplpf-render-1 for 1 input, not as shot"), "{one}");
         let meant = ["dpe", "DPE", "dpe-id-order", "DPE id-order lists", "Upe", "3d-lut 480p"];
         assert!(meant.iter().all(|named| meant_by(named).is_some()));
         assert_eq!(meant_by("my own"), None);

@@ -179,3 +179,21 @@ fn killed_at_any_moment_it_goes_on() {
     };
     assert!(set("to") == set("reference"));
 }
+
+/// What is known of the inputs' rendering and is not the protocol's is told.
+#[test]
+fn another_rendering_is_told() {
+    let room = Room::new();
+    originals(&room, 2, (90, 60));
+    let prepare = "data prepare --protocol dpe --from from --to to --allow-missing";
+    let mut file = room.read("from/input/a0001-x.png");
+    file.extend_from_slice(
+        b"<x:xmpmeta crs:Exposure=\"0.0\" crs:Shadows=\"0\" crs:WhiteBalance=\"Daylight\"></x:xmpmeta>",
+    );
+    room.write("from/input/a0001-x.png", &file);
+    let again = room.run(prepare);
+    assert_eq!(again.code, 0, "{again:?}");
+    let note =
+        "1 input was rendered by Lightroom, white balance set, zeroed; dpe wants them as shot";
+    assert!(again.stderr.contains(note), "{again:?}");
+}

@@ -1,10 +1,11 @@
 //! `deeplpf data prepare`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use deeplpf_data::prepare::{MANIFEST, Plan, Request};
+use anyhow::{Context, anyhow};
+use deeplpf_data::prepare::{MANIFEST, Manifest, Plan, Request};
 use deeplpf_data::protocol::{Expert, Protocol, ProtocolName};
 
 use super::bar_of_pairs;
@@ -97,6 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     });
     bar.finish_and_clear();
     let summary = summary?;
+    tell_renderings(&args.to, plan.protocol)?;
     let failed = summary.failures.len();
     for (id, error) in summary.failures {
         console::error(&anyhow!(error).context(format!("{id} is left out")));
@@ -117,4 +119,33 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         args.to.join(MANIFEST).display()
     ))?;
     Ok(if whole && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says where the inputs' rendering is known and not the protocol's.
+fn tell_renderings(to: &Path, protocol: Protocol) -> anyhow::Result<()> {
+    let path = to.join(MANIFEST);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        // Nothing could be prepared, which is told elsewhere.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let manifest = Manifest::parse(&bytes, &path)?;
+    let wanted = protocol.input().to_string();
+    let wanted = wanted.trim_start_matches("input ");
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+    for rendering in manifest.entries.iter().filter_map(|e| e.input.rendering.as_deref()) {
+        if rendering.strip_prefix("Lightroom, ") != Some(wanted) {
+            *others.entry(rendering).or_default() += 1;
+        }
+    }
+    for (rendering, count) in others {
+        let inputs = if count == 1 { "1 input was" } else { &format!("{count} inputs were") };
+        console::note(&format!(
+            "{inputs} rendered by {rendering}; {} wants them {wanted}, so that scores are not \
+             comparable with published ones",
+            protocol.name
+        ));
+    }
+    Ok(())
 }
