@@ -5,6 +5,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use deeplpf_data::atomic_file;
@@ -53,22 +54,31 @@ pub fn exit_cleanly_when_interrupted() -> anyhow::Result<()> {
     .context("interruptions cannot be handled")
 }
 
+/// Interruptions that come so soon after one another are one: schedulers send theirs to every process
+/// of a job, so that it arrives from the job's script as well.
+const ONE_INTERRUPTION: Duration = Duration::from_secs(1);
+
 /// From now on the first interruption (Ctrl-C, or being asked to end) sets the flag that is returned,
-/// so that the work can be saved; a second one removes the files that are just being written and ends
-/// the program at once.
+/// so that the work can be saved; one that comes more than a second after it removes the files that are
+/// just being written and ends the program at once.
 ///
 /// # Errors
 /// The system's.
 pub fn remember_interruptions() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
+    let (mut first, mut said) = (None, false);
     ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
+        set.store(true, Ordering::Relaxed);
+        if first.get_or_insert_with(Instant::now).elapsed() > ONE_INTERRUPTION {
             atomic_file::remove_unfinished();
             error(&anyhow!("interrupted at once; what was saved before is whole"));
             std::process::exit(INTERRUPTED.into());
         }
-        progress("interrupted: saving after this step (again: end at once)");
+        if !said {
+            said = true;
+            progress("interrupted: saving after this step (again, a second later: end at once)");
+        }
     })
     .context("interruptions cannot be handled")?;
     Ok(flag)

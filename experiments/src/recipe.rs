@@ -139,7 +139,7 @@ pub struct RunSpec {
     /// Short name: letters, digits, `-` and `_`. Also the folder of the run; with several seeds
     /// followed by `-seed1` and so on.
     pub name: String,
-    /// Name in tables and plots.
+    /// Name in tables and plots; without one, `name`.
     pub label: String,
     /// Keys of [`TrainConfig`] on top of the recipe's `base`.
     pub set: Table,
@@ -228,7 +228,10 @@ impl Recipe {
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         check_array::<RunSpec>(text, "run", name)?;
         check_array::<TestSpec>(text, "also_test", name)?;
-        let recipe: Self = parse(text, name, &[])?;
+        let mut recipe: Self = parse(text, name, &[])?;
+        for run in recipe.run.iter_mut().filter(|run| run.label.is_empty()) {
+            run.label.clone_from(&run.name);
+        }
         let refuse = |reason: String| Err(ExperimentError::Recipe { recipe: name.into(), reason });
         let scales = recipe.scales.present();
         if scales.is_empty() == recipe.test.data.is_empty() {
@@ -264,6 +267,9 @@ impl Recipe {
             }
             if recipe.run[..index].iter().any(|other| other.name == run.name) {
                 return refuse(format!("two runs are called `{}`", run.name));
+            }
+            if recipe.run[..index].iter().any(|other| other.label == run.label) {
+                return refuse(format!("two runs have the label `{}`", run.label));
             }
             if let Some(key) = run.at.keys().find(|key| key.parse::<Scale>().is_err()) {
                 return refuse(format!("run `{}`: at.{key} is not a scale", run.name));
@@ -478,6 +484,10 @@ mod tests {
                 .contains("`run.nmae`; did you mean `run.name`?")
         );
         assert!(changed("name = \"b\"", "name = \"a\"").contains("two runs are called `a`"));
+        assert!(
+            changed("name = \"b\"", "name = \"b\"\nlabel = \"a\"")
+                .contains("two runs have the label `a`")
+        );
         assert!(changed("name = \"b\"", "name = \"../b\"").contains("`name` must be"));
         assert!(changed("shown = \"b\"", "shown = \"c\"").contains("shown"));
         let twice = changed("shown", "seeds = [1, 2, 1]\nshown");

@@ -62,7 +62,9 @@ fn a_sweep_goes_on_after_a_failure_and_makes_the_tables() {
     let started = |run: &str| done.stderr.find(&format!("{run}: started"));
     let trained = done.stderr.find("two: trained and evaluated").unwrap();
     assert!(started("one").is_none() && started("three").unwrap() > trained, "{done:?}");
-    assert!(room.path("my results/table.md").exists());
+    // Runs without a label are called by their names.
+    let table = String::from_utf8(room.read("my results/table.md")).unwrap();
+    assert!(["| one |", "| two |", "| three |"].iter().all(|row| table.contains(row)), "{table}");
     let alone = room.shell(&format!("{REPRODUCE} --only four"));
     alone.one_error_at_end(&["no run `four`; its runs are one, two, three"]);
 }
@@ -116,4 +118,43 @@ fn what_cannot_be_submitted_is_said() {
     dry.one_error_at_end(&["--dry-run does not go with --submit local"]);
     let misplaced = room.shell(&format!("{REPRODUCE} --submit local --time 10"));
     misplaced.one_error_at_end(&["go with --submit slurm"]);
+}
+
+/// Half a sweep would be trained twice by the next attempt.
+#[test]
+fn a_refusal_in_the_middle_takes_back_what_was_submitted() {
+    let room = room("");
+    room.write(
+        "bin/sbatch",
+        "#!/bin/sh\ncase \"$*\" in *table.sh) echo 'sbatch: error: too many jobs' >&2; exit 1;; esac\n\
+         echo 7 >> asked.txt; wc -l < asked.txt\n",
+    );
+    let refused = room.shell(&format!("chmod +x bin/sbatch; {REPRODUCE} --submit slurm"));
+    refused.one_error_at_end(&["table.sh", "too many jobs", "run `scancel 1 2`"]);
+    room.write("bin/scancel", "#!/bin/sh\necho \"$@\" > cancelled.txt\n");
+    let refused = room.shell(&format!("chmod +x bin/scancel; {REPRODUCE} --submit slurm"));
+    refused.one_error_at_end(&["too many jobs", "cancelled (jobs 3 4)"]);
+    assert_eq!(room.read("cancelled.txt"), b"3 4\n");
+}
+
+/// A training that was killed is queued again, a few times; one that failed is not.
+#[test]
+fn a_killed_task_is_queued_again() {
+    let room = room("");
+    room.write("bin/sbatch", "#!/bin/sh\necho 1\n");
+    room.write("bin/scontrol", "#!/bin/sh\necho \"$@\" >> queued.txt\n");
+    let dry = room.shell(&format!("chmod +x bin/*; {REPRODUCE} --submit slurm --dry-run"));
+    assert_eq!(dry.code, 0, "{dry:?}");
+    let task = |ending: &str, restarts: u32| {
+        room.shell(&format!(
+            "sed \"s|'.*/deeplpf' .* &|sh -c '{ending}' \\&|\" 'my results/slurm/train-1.sh' > task.sh; \
+             PATH=\"$PWD/bin:$PATH\" SLURM_ARRAY_JOB_ID=5 SLURM_ARRAY_TASK_ID=1 \
+             SLURM_RESTART_COUNT={restarts} bash task.sh"
+        ))
+    };
+    let (killed, failed) = ("exit 137", "exit 1");
+    assert_eq!(task(killed, 0).code, 0);
+    assert_eq!(room.read("queued.txt"), b"requeue 5_1\n");
+    assert_eq!((task(killed, 3).code, task(failed, 0).code), (137, 1));
+    assert_eq!(room.read("queued.txt"), b"requeue 5_1\n");
 }

@@ -7,12 +7,16 @@ use deeplpf_data::atomic_file;
 use super::{SlurmJob, SlurmOptions, SweepTask, arguments, tasks_left};
 use crate::{ExperimentError, ReproduceRequest, Result};
 
+/// How often a task that was killed (137: by the memory's guard, or by hand) is queued again.
+const LIVES: u32 = 3;
+
 /// Seconds before its time limit at which a task saves and is put back into the queue.
 const BEFORE_THE_LIMIT: u32 = 90;
 
 /// Writes `slurm/train-N.sh` and `slurm/table.sh` into the results' folder and, unless `dry`, submits
 /// them: an array of the trainings that start from nothing, one array for each training that others
-/// start from (after that task went well), and, after all have ended, the job that makes the tables.
+/// start from (after that task went well), and, after all have ended, the job that makes the tables. Where
+/// one of them is refused, those before it are cancelled.
 ///
 /// # Errors
 /// Those of [`tasks_left`]; no `sbatch`, or what it says where it refuses.
@@ -22,11 +26,41 @@ pub fn submit_slurm(
     options: &SlurmOptions,
     dry: bool,
 ) -> Result<Vec<SlurmJob>> {
+    let mut jobs = Vec::new();
+    match submit_all(request, program, options, dry, &mut jobs) {
+        Ok(()) => Ok(jobs),
+        Err(error) => Err(take_back(&jobs, error)),
+    }
+}
+
+/// Cancels the jobs submitted before an error: half a sweep would train runs that the next attempt
+/// submits again.
+fn take_back(jobs: &[SlurmJob], error: ExperimentError) -> ExperimentError {
+    let ids: Vec<&str> = jobs.iter().filter_map(|job| job.id.as_deref()).collect();
+    if ids.is_empty() {
+        return error;
+    }
+    let cancelled = Command::new("scancel").args(&ids).output();
+    let names = ids.join(" ");
+    ExperimentError::Submit(match cancelled.is_ok_and(|output| output.status.success()) {
+        true => format!("{error}; what was submitted before it is cancelled (jobs {names})"),
+        false => {
+            format!("{error}; submitted before it, and not cancelled: run `scancel {names}`")
+        }
+    })
+}
+
+fn submit_all(
+    request: &ReproduceRequest,
+    program: &Path,
+    options: &SlurmOptions,
+    dry: bool,
+    jobs: &mut Vec<SlurmJob>,
+) -> Result<()> {
     let left = tasks_left(request)?;
     let here = env::current_dir().map_err(ExperimentError::io("find", Path::new(".")))?;
     let folder = here.join(request.folder()).join("slurm");
     fs::create_dir_all(&folder).map_err(ExperimentError::io("create", &folder))?;
-    let mut jobs: Vec<SlurmJob> = Vec::new();
     // A run comes after the one it starts from, so that one's array is in `jobs` already.
     let mut groups: Vec<(Option<String>, Vec<String>)> = Vec::new();
     for SweepTask { folder, after } in left {
@@ -46,7 +80,7 @@ pub fn submit_slurm(
             format!("--output={}", pattern(&folder, "train-%A_%a.log")?),
         ]);
         if let Some(run) = &after {
-            asked.push(format!("--dependency=afterok:{}", task_id(&jobs, run)));
+            asked.push(format!("--dependency=afterok:{}", task_id(jobs, run)));
             asked.push("--kill-on-invalid-dep=yes".into());
         }
         let id = submit(&asked, &here, &script, dry)?;
@@ -66,7 +100,7 @@ pub fn submit_slurm(
     }
     let id = submit(&asked, &here, &script, dry)?;
     jobs.push(SlurmJob { script, id, runs: Vec::new() });
-    Ok(jobs)
+    Ok(())
 }
 
 impl SlurmOptions {
@@ -119,7 +153,7 @@ fn command_line(program: &Path, request: &ReproduceRequest, part: &[&str]) -> Re
 }
 
 /// The script of an array: task N trains the N-th run. Before the time limit it saves and is put back
-/// into the queue; a task that is cancelled is not.
+/// into the queue, and so is one whose training was killed; a task that is cancelled is not.
 fn training_script(request: &ReproduceRequest, program: &Path, runs: &[String]) -> Result<String> {
     let mut cases = String::new();
     for (number, run) in runs.iter().enumerate() {
@@ -143,7 +177,9 @@ while :; do
   code=$?
   kill -0 \"$training\" 2>/dev/null || break
 done
-if [ -n \"$limit\" ] && [ \"$code\" -ne 0 ]; then
+again=\"$limit\"
+[ \"$code\" -ne 137 ] || [ \"${{SLURM_RESTART_COUNT:-0}}\" -ge {LIVES} ] || again=1
+if [ -n \"$again\" ] && [ \"$code\" -ne 0 ]; then
   exec scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID\"
 fi
 exit \"$code\"
