@@ -158,3 +158,32 @@ fn a_killed_task_is_queued_again() {
     assert_eq!((task(killed, 3).code, task(failed, 0).code), (137, 1));
     assert_eq!(room.read("queued.txt"), b"requeue 5_1\n");
 }
+
+/// Interrupted as a terminal does it, a sweep lets each of its processes save, and says how to go on.
+#[test]
+fn an_interrupted_sweep_is_saved_and_goes_on() {
+    let room = room("");
+    room.write(
+        "endless.toml",
+        RECIPE.replace("DEVICE", "").replace("epochs = 1", "epochs = 99999"),
+    );
+    let sweep = "exec \"$deeplpf\" reproduce endless.toml -o out --submit local -j 2 2> said.txt";
+    let both = "[ -s out/runs/one/metrics.jsonl ] && [ -s out/runs/two/metrics.jsonl ]";
+    let stopped = room.shell(&format!(
+        "sh -c '{sweep}' & sweep=$!\n\
+         for i in $(seq 600); do if {both}; then break; fi; sleep 0.1; done\n\
+         # A shell's background processes ignore INT; TERM goes the same way.\n\
+         kill -TERM $sweep; wait $sweep"
+    ));
+    assert_eq!(stopped.code, 130, "{stopped:?}");
+    assert_eq!(stopped.stdout, "stopped; what is done is saved, and the same command goes on\n");
+    let said = String::from_utf8(room.read("said.txt")).unwrap();
+    for run in ["one", "two"] {
+        assert!(said.contains(&format!("{run}: stopped")), "{said}");
+        assert!(room.path(&format!("out/runs/{run}/state/state.safetensors")).exists());
+        // Nobody trains there any more.
+        let log = String::from_utf8(room.read(&format!("out/logs/{run}.log"))).unwrap();
+        assert!(log.contains("saving after this step") && log.contains("stopped in run"), "{log}");
+    }
+    assert!(!said.contains("three: started"), "{said}");
+}
