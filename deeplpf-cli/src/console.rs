@@ -59,12 +59,12 @@ pub fn exit_cleanly_when_interrupted() -> anyhow::Result<()> {
 const ONE_INTERRUPTION: Duration = Duration::from_secs(1);
 
 /// From now on the first interruption (Ctrl-C, or being asked to end) sets the flag that is returned,
-/// so that the work can be saved; one that comes more than a second after it removes the files that are
-/// just being written and ends the program at once.
+/// so that the work can be saved, and says so if `tell`; one that comes more than a second after it
+/// removes the files that are just being written and ends the program at once.
 ///
 /// # Errors
 /// The system's.
-pub fn remember_interruptions() -> anyhow::Result<Arc<AtomicBool>> {
+pub fn remember_interruptions(tell: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let (mut first, mut said) = (None, false);
@@ -75,7 +75,7 @@ pub fn remember_interruptions() -> anyhow::Result<Arc<AtomicBool>> {
             error(&anyhow!("interrupted at once; what was saved before is whole"));
             std::process::exit(INTERRUPTED.into());
         }
-        if !said {
+        if tell && !said {
             said = true;
             progress("interrupted: saving after this step (again, a second later: end at once)");
         }

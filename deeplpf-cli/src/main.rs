@@ -5,6 +5,7 @@ mod console;
 mod default_weights;
 mod destination;
 mod model_options;
+mod ranks;
 mod training_progress;
 
 use std::process::ExitCode;

@@ -28,7 +28,7 @@ impl TrainingProgress {
     /// # Errors
     /// The system's.
     pub fn new(say: fn(&str)) -> anyhow::Result<Self> {
-        let interrupted = console::remember_interruptions()?;
+        let interrupted = console::remember_interruptions(true)?;
         Ok(Self { bar: ProgressBar::hidden(), interrupted, headed: false, say })
     }
 
@@ -89,6 +89,27 @@ impl Watch for TrainingProgress {
 impl Drop for TrainingProgress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Looks on in a process whose training another one tells of: only an interruption matters.
+pub struct Silent {
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Silent {
+    /// From now on an interruption ends the run, as with [`TrainingProgress::new`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { interrupted: console::remember_interruptions(false)? })
+    }
+}
+
+impl Watch for Silent {
+    fn stop(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 }
 

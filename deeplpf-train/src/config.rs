@@ -335,7 +335,8 @@ impl TrainConfig {
     }
 }
 
-fn first_difference(ours: &Table, theirs: &Table, prefix: &str) -> Option<String> {
+/// The first key, dotted, that differs, with both values; `prefix` stands before it.
+pub(crate) fn first_difference(ours: &Table, theirs: &Table, prefix: &str) -> Option<String> {
     ours.iter().find_map(|(key, value)| match (value, theirs.get(key)) {
         (Value::Table(ours), Some(Value::Table(theirs))) => {
             first_difference(ours, theirs, &format!("{prefix}{key}."))

@@ -8,7 +8,8 @@ use deeplpf_data::feed::{PlanarBatch, Prefetch};
 use crate::gpu::GpuTraining;
 use crate::{
     PairSource, Result, TrainConfig, TrainError, Trainer, Watch,
-    epoch::{EpochLength, feed, run_steps},
+    distribution::Together,
+    epoch::{Epochs, feed, run_steps},
     state::Progress,
     validation::{Validated, validate},
 };
@@ -35,6 +36,7 @@ impl Engine {
         trainer: &Trainer,
         pairs: PairSource,
         progress: &Progress,
+        together: &Together<'_>,
     ) -> Result<(Self, Option<String>)> {
         match compute {
             #[cfg(feature = "cuda")]
@@ -53,7 +55,8 @@ impl Engine {
                         ),
                     });
                 }
-                Ok((Self::Cpu(feed(config, pairs, progress)?), None))
+                let share = (together.rank(), together.ranks());
+                Ok((Self::Cpu(feed(config, pairs, progress, share)?), None))
             }
         }
     }
@@ -65,17 +68,17 @@ impl Engine {
     /// As [`Trainer::step`].
     pub fn run_steps(
         &mut self,
-        config: &TrainConfig,
-        length: EpochLength,
+        epochs: Epochs<'_>,
         until: u64,
         trainer: &mut Trainer,
         progress: &mut Progress,
         watch: &mut dyn Watch,
     ) -> Result<()> {
         match self {
-            Self::Cpu(feed) => run_steps(config, length, until, feed, trainer, progress, watch),
+            Self::Cpu(feed) => run_steps(epochs, until, feed, trainer, progress, watch),
             #[cfg(feature = "cuda")]
             Self::Gpu(training) => {
+                let Epochs { config, length, .. } = epochs;
                 training.run_steps(config, length, until, trainer, progress, watch)
             }
         }

@@ -146,6 +146,28 @@ pub enum TrainError {
         /// Key and both values.
         difference: String,
     },
+    /// What another rank of this run could not do.
+    #[error("{reason}")]
+    OtherRank {
+        /// Which one.
+        rank: usize,
+        /// Its error.
+        reason: String,
+        /// Whether it is a step of which [`crate::GuardConfig`] says what happens.
+        bad_step: bool,
+    },
+    /// Ranks that cannot work on one run.
+    #[error("{reason}")]
+    Ranks {
+        /// Which rank differs in what, or what a number of ranks needs, and what to do.
+        reason: String,
+    },
+    /// The connection between ranks.
+    #[error("{reason}")]
+    Communication {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A state file that is damaged or of another version.
     #[error("{path} is not a usable state: {reason}; delete it to fall back to the previous one")]
     State {
@@ -161,6 +183,16 @@ fn line_suffix(line: &Option<usize>) -> String {
 }
 
 impl TrainError {
+    /// Whether this is about the numbers of a step: [`crate::GuardConfig`] says what happens.
+    pub(crate) fn is_bad_step(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFinite { .. }
+                | Self::Exploding { .. }
+                | Self::OtherRank { bad_step: true, .. }
+        )
+    }
+
     pub(crate) fn io(
         action: &'static str,
         path: &std::path::Path,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    path::Path,
 };
 
 use candle_core::{DType, Tensor};
@@ -10,8 +11,8 @@ use deeplpf_core::checkpoint::serialize_tensors;
 use serde::Serialize;
 
 use crate::{
-    Batch, Result, TrainConfig, TrainError, Trainer,
-    run_folder::{write_json, write_whole},
+    Batch, Result, TrainConfig, TrainError, Trainer, distribution::Together,
+    run_folder::write_whole,
 };
 
 #[derive(Serialize)]
@@ -49,7 +50,7 @@ impl Statistics {
 }
 
 /// Leaves `failure/step-N.json` and, with the exact pictures, `failure/step-N.safetensors` in the run
-/// folder.
+/// folder. With several ranks the pictures are those of the rank whose step failed, and rank 0 writes.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -58,9 +59,33 @@ pub(crate) fn write(
     error: &TrainError,
     batches: &[Batch],
     trainer: &Trainer,
+    together: &Together<'_>,
 ) -> Result<()> {
     let folder = config.run.join("failure");
-    fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+    let path = folder.join(format!("step-{}.safetensors", trainer.adam.steps()));
+    let culprit = match error {
+        TrainError::OtherRank { rank, .. } => *rank,
+        _ => together.rank(),
+    };
+    let is_own = culprit == together.rank();
+    let files = if is_own { files(error, batches, trainer, &path) } else { Ok(<_>::default()) };
+    let [mut pictures, mut numbers] = together.agree(files)?;
+    together.communicator().broadcast(culprit, &mut pictures)?;
+    together.communicator().broadcast(culprit, &mut numbers)?;
+    together.first(|| {
+        fs::create_dir_all(&folder).map_err(TrainError::io("create", &folder))?;
+        write_whole(&path, &pictures)?;
+        write_whole(&path.with_extension("json"), &numbers)
+    })
+}
+
+/// The bytes of both files, of which `path` is the one with the pictures.
+fn files(
+    error: &TrainError,
+    batches: &[Batch],
+    trainer: &Trainer,
+    path: &Path,
+) -> Result<[Vec<u8>; 2]> {
     let mut tensors = BTreeMap::new();
     for (number, batch) in batches.iter().enumerate() {
         tensors.insert(format!("input.{number}"), batch.input.clone());
@@ -83,8 +108,7 @@ pub(crate) fn write(
         pictures,
         weights,
     };
-    let path = folder.join(format!("step-{}.safetensors", failure.step));
-    write_whole(&path, &serialize_tensors(&tensors, HashMap::new(), &path)?)?;
-    let path = path.with_extension("json");
-    write_json(&path, &failure)
+    let numbers = serde_json::to_vec_pretty(&failure)
+        .map_err(|error| TrainError::io("write", path)(error.into()))?;
+    Ok([serialize_tensors(&tensors, HashMap::new(), path)?, numbers])
 }

@@ -104,7 +104,7 @@ impl GpuTraining {
             Ok(resident) => (Source::Resident(Box::new(resident)), None),
             Err(reason) => {
                 let note = format!("photographs are prepared on the CPU, because {reason}");
-                (Source::Feed(feed(config, pairs, progress)?), Some(note))
+                (Source::Feed(feed(config, pairs, progress, (0, 1))?), Some(note))
             }
         };
         let learning_rate = config.adam.learning_rate;

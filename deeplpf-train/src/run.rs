@@ -10,10 +10,11 @@ use deeplpf_core::{
 use deeplpf_data::{Pair, PairPaths, sample, split::select};
 
 use crate::{
-    Average, DataConfig, EpochRecord, FilterHealth, Health, PairSource, Result, RunFolder,
-    TrainConfig, TrainError, Trainer, Unwatched, Watch, cache, disk,
+    Alone, Average, Communicator, DataConfig, EpochRecord, FilterHealth, Health, PairSource,
+    Result, RunFolder, TrainConfig, TrainError, Trainer, Unwatched, Watch, cache, disk,
+    distribution::Together,
     engine::Engine,
-    epoch::EpochLength,
+    epoch::{EpochLength, Epochs},
     run_folder::write_json,
     run_lock::RunLock,
     source::open_pairs,
@@ -124,6 +125,82 @@ pub fn train_watched(
     resume: bool,
     watch: &mut dyn Watch,
 ) -> Result<RunSummary> {
+    train_together(config, resume, watch, &Alone)
+}
+
+/// [`train_watched`] by all ranks of `communicator` together, each of which calls this with the same
+/// configuration. Of every step's batches each rank computes a share (see [`crate::distribution`]);
+/// the run is the same on any number of ranks. Rank 0 alone touches the run folder, and `watch` is
+/// told the same on all ranks but for notes and epochs, which rank 0's is told; one that says stop
+/// stops all.
+///
+/// # Errors
+/// As there; [`TrainError::Ranks`] for ranks that do not fit together and
+/// [`TrainError::OtherRank`] for what went wrong on another one. All ranks have an error then.
+pub fn train_together(
+    config: &TrainConfig,
+    resume: bool,
+    watch: &mut dyn Watch,
+    communicator: &dyn Communicator,
+) -> Result<RunSummary> {
+    let together = Together::new(communicator);
+    together.end(train_as_rank(config, resume, watch, &together))
+}
+
+fn train_as_rank(
+    config: &TrainConfig,
+    resume: bool,
+    watch: &mut dyn Watch,
+    together: &Together<'_>,
+) -> Result<RunSummary> {
+    let (compute, data) = together.agree(open(config))?;
+    together.require_same(config, &data)?;
+    let length = EpochLength::new(config, data.train.len());
+    let fits = together.require_fit(config, &compute, length.batches);
+    let mut notes: Vec<String> = fits?.into_iter().collect();
+    let folder = RunFolder::new(&config.run);
+    let start = match together.is_first() {
+        true => Start::load(config, resume, &folder, length, &data, watch),
+        false => Start::empty(config, length),
+    };
+    let mut start = together.agree(start)?;
+    start.pass_on(config, &folder, together)?;
+    let cached = match cache::folder(config) {
+        Ok(Some((folder, note))) => data.cached(&folder).map(|(data, made)| {
+            notes.extend(note.into_iter().chain(made));
+            data
+        }),
+        Ok(None) => Ok(data),
+        Err(error) => Err(error),
+    };
+    let data = together.agree(cached)?;
+    let Start { mut trainer, mut progress, _lock } = start;
+    let step = progress.epoch * length.steps + progress.partial.taken;
+    let telemetry = match together.is_first() {
+        true => {
+            let ids = |source: &PairSource| {
+                (0..source.len()).map(|index| source.id(index).to_string()).collect::<Vec<_>>()
+            };
+            folder
+                .create(config, &ids(&data.train), &ids(&data.valid))
+                .and_then(|()| folder.truncate_records(progress.epoch))
+                .and_then(|()| Telemetry::start(config, &folder.tensorboard(), step))
+        }
+        false => Ok(Telemetry::off()),
+    };
+    let mut telemetry = together.agree(telemetry)?;
+    let engine = Engine::start(&compute, config, &trainer, data.train, &progress, together);
+    let (engine, note) = together.agree(engine)?;
+    notes.extend(note);
+    if together.is_first() {
+        notes.iter().for_each(|note| watch.note(note));
+    }
+    let running = Running { config, folder: &folder, length, valid: data.valid, together };
+    running.run_epochs(engine, &mut trainer, &mut progress, &mut telemetry, watch)
+}
+
+/// Where to compute, and the pairs.
+fn open(config: &TrainConfig) -> Result<(Compute, TrainingData)> {
     config.validate("configuration")?;
     let compute = Compute::select(&config.device)?.compute;
     let data = TrainingData::of(config)?;
@@ -133,58 +210,94 @@ pub fn train_watched(
             config.data.source
         )));
     }
-    forgotten_test_list(&config.data).iter().for_each(|note| watch.note(note));
-    // A picture that cannot be read should not cost an epoch.
-    for index in 0..data.valid.len() {
-        data.valid.load(index)?;
-    }
-    let folder = RunFolder::new(&config.run);
-    let _lock = RunLock::new(&config.run)?;
-    let resuming = folder.state().exists() || folder.previous_state().exists();
-    // Without a saved state there is nothing to lose, and nothing to go on from.
-    if resuming && folder.config().exists() {
-        if !resume {
-            return Err(TrainError::RunExists { path: config.run.clone() });
+    Ok((compute, data))
+}
+
+/// What a run goes on from.
+struct Start {
+    trainer: Trainer,
+    progress: Progress,
+    /// Of the run folder, on rank 0.
+    _lock: Option<RunLock>,
+}
+
+impl Start {
+    /// Takes hold of the run folder and reads what is there.
+    fn load(
+        config: &TrainConfig,
+        resume: bool,
+        folder: &RunFolder,
+        length: EpochLength,
+        data: &TrainingData,
+        watch: &mut dyn Watch,
+    ) -> Result<Self> {
+        forgotten_test_list(&config.data).iter().for_each(|note| watch.note(note));
+        // A picture that cannot be read should not cost an epoch.
+        for index in 0..data.valid.len() {
+            data.valid.load(index)?;
         }
-        let before = TrainConfig::read(&folder.config(), &[])?;
-        if let Some(difference) = before.difference(config) {
-            return Err(TrainError::OtherRun { path: config.run.clone(), difference });
+        let lock = RunLock::new(&config.run)?;
+        let resuming = folder.state().exists() || folder.previous_state().exists();
+        // Without a saved state there is nothing to lose, and nothing to go on from.
+        if resuming && folder.config().exists() {
+            if !resume {
+                return Err(TrainError::RunExists { path: config.run.clone() });
+            }
+            let before = TrainConfig::read(&folder.config(), &[])?;
+            if let Some(difference) = before.difference(config) {
+                return Err(TrainError::OtherRun { path: config.run.clone(), difference });
+            }
         }
-    }
-    let length = EpochLength::new(config, data.train.len());
-    let mut trainer = new_trainer(config, config.epochs * length.steps)?;
-    let mut progress = Progress::default();
-    if resuming {
-        let (saved, note) = state::load(&folder, &mut trainer, config.adam)?;
-        progress = saved;
-        note.iter().for_each(|note| watch.note(note));
-    }
-    if progress.epoch > config.epochs {
-        return Err(TrainError::Shortened {
-            path: config.run.clone(),
-            done: progress.epoch,
-            asked: config.epochs,
-        });
-    }
-    let data = match cache::folder(config)? {
-        None => data,
-        Some((folder, note)) => {
-            let (data, made) = data.cached(&folder)?;
-            note.iter().chain(&made).for_each(|note| watch.note(note));
-            data
+        let mut trainer = new_trainer(config, config.epochs * length.steps)?;
+        let mut progress = Progress::default();
+        if resuming {
+            let (saved, note) = state::load(folder, &mut trainer, config.adam)?;
+            progress = saved;
+            note.iter().for_each(|note| watch.note(note));
         }
-    };
-    let ids = |source: &PairSource| {
-        (0..source.len()).map(|index| source.id(index).to_string()).collect::<Vec<_>>()
-    };
-    folder.create(config, &ids(&data.train), &ids(&data.valid))?;
-    folder.truncate_records(progress.epoch)?;
-    let step = progress.epoch * length.steps + progress.partial.taken;
-    let mut telemetry = Telemetry::start(config, &folder.tensorboard(), step)?;
-    let (engine, note) = Engine::start(&compute, config, &trainer, data.train, &progress)?;
-    note.iter().for_each(|note| watch.note(note));
-    let running = Running { config, folder: &folder, length, valid: data.valid };
-    running.run_epochs(engine, &mut trainer, &mut progress, &mut telemetry, watch)
+        if progress.epoch > config.epochs {
+            return Err(TrainError::Shortened {
+                path: config.run.clone(),
+                done: progress.epoch,
+                asked: config.epochs,
+            });
+        }
+        Ok(Self { trainer, progress, _lock: Some(lock) })
+    }
+
+    /// A trainer for the state of rank 0, whose weights' file only that one needs.
+    fn empty(config: &TrainConfig, length: EpochLength) -> Result<Self> {
+        let config = TrainConfig { weights: Default::default(), ..config.clone() };
+        let trainer = new_trainer(&config, config.epochs * length.steps)?;
+        Ok(Self { trainer, progress: Progress::default(), _lock: None })
+    }
+
+    /// All ranks begin with the state of rank 0, wherever it is from.
+    fn pass_on(
+        &mut self,
+        config: &TrainConfig,
+        folder: &RunFolder,
+        together: &Together<'_>,
+    ) -> Result<()> {
+        if together.is_alone() {
+            return Ok(());
+        }
+        let path = folder.state();
+        let bytes = match together.is_first() {
+            true => state::serialize(&self.trainer, &self.progress, &path),
+            false => Ok(Vec::new()),
+        };
+        let mut bytes = together.agree(bytes)?;
+        together.communicator().broadcast(0, &mut bytes)?;
+        if together.is_first() {
+            return together.agree(Ok(()));
+        }
+        let restored = Checkpoint::from_bytes(&bytes, &path)
+            .map_err(TrainError::from)
+            .and_then(|state| state::restore(state, &path, &mut self.trainer, config.adam));
+        self.progress = together.agree(restored)?;
+        Ok(())
+    }
 }
 
 /// A sentence where a set has its own list of test pairs and the configuration says nothing of it.
@@ -234,6 +347,7 @@ struct Running<'a> {
     folder: &'a RunFolder,
     length: EpochLength,
     valid: PairSource,
+    together: &'a Together<'a>,
 }
 
 impl Running<'_> {
@@ -246,11 +360,13 @@ impl Running<'_> {
         telemetry: &mut Telemetry,
         watch: &mut dyn Watch,
     ) -> Result<RunSummary> {
-        let Self { config, folder, length, valid } = self;
-        let mut loss = match progress.epoch {
-            0 => f64::NAN,
-            _ => folder.records()?.last().map_or(f64::NAN, |record| record.loss),
-        };
+        let Self { config, folder, length, together, .. } = self;
+        let epochs = Epochs { config, length: *length, together };
+        let loss = together.first(|| match progress.epoch {
+            0 => Ok(None),
+            _ => Ok(folder.records()?.last().map(|record| record.loss)),
+        })?;
+        let mut loss = loss.unwrap_or(f64::NAN);
         let stale = |progress: &Progress| config.patience > 0 && progress.stale >= config.patience;
         let mut interrupted = false;
         let mut told: Vec<String> = Vec::new();
@@ -260,66 +376,51 @@ impl Running<'_> {
             while progress.partial.taken < length.steps {
                 let until = self.next_save(progress);
                 let mut watch = telemetry.beside(watch);
-                engine.run_steps(config, *length, until, trainer, progress, &mut watch)?;
+                engine.run_steps(epochs, until, trainer, progress, &mut watch)?;
                 progress.partial.seconds = before + started.elapsed().as_secs_f64();
                 interrupted = progress.partial.taken < until;
                 if interrupted {
                     break;
                 }
                 if progress.partial.taken < length.steps {
-                    engine.store(config, trainer)?;
-                    state::save(folder, trainer, progress)?;
+                    self.save(&engine, trainer, progress)?;
                 }
             }
             if interrupted {
-                engine.store(config, trainer)?;
-                state::save(folder, trainer, progress)?;
+                self.save(&engine, trainer, progress)?;
                 break;
             }
-            let mut record = finish_epoch(progress)?;
+            let mut record = finish_epoch(progress).map_err(|error| together.all_have(error))?;
             loss = record.loss;
-            let last = progress.epoch == config.epochs;
-            let due = progress.epoch.is_multiple_of(config.validate_every) || last;
-            if due {
-                engine.store(config, trainer)?;
-            }
-            if due && !valid.is_empty() {
-                let mut filters = FilterHealth::default();
-                let mut seen = Seen::default();
-                let psnr = engine.validate(trainer, valid, &mut |validated| {
-                    validated.filters.iter().for_each(|stack| filters.take(stack));
-                    if telemetry.is_on() { seen.take(validated) } else { Ok(()) }
-                })?;
-                telemetry.validation(progress.epoch * length.steps, seen)?;
-                let health = Health::of(trainer.best_model(), &trainer.adam, filters)?;
-                write_json(&folder.health(), &health)?;
-                let complaints = health.complaints();
-                // Each is told once, not at every validation.
-                complaints.iter().filter(|c| !told.contains(c)).for_each(|c| watch.note(c));
-                told = complaints;
-                record.valid_psnr = Some(psnr);
-                if progress.best_psnr.is_none_or(|best| psnr > best) {
-                    progress.best_psnr = Some(psnr);
-                    progress.best_epoch = progress.epoch;
-                    progress.stale = 0;
-                    self.write_weights(trainer, &folder.best())?;
-                } else {
-                    progress.stale += 1;
+            together.require_same_weights(trainer)?;
+            // The others only learn what came of it.
+            let after = together.first(|| {
+                let mut after = progress.clone();
+                let due = self.validate(
+                    &mut engine,
+                    trainer,
+                    &mut after,
+                    &mut record,
+                    telemetry,
+                    &mut told,
+                    watch,
+                )?;
+                record.seconds = before + started.elapsed().as_secs_f64();
+                folder.append_record(&record)?;
+                if due {
+                    self.write_weights(trainer, &folder.last())?;
+                    if self.valid.is_empty() {
+                        // Without validation pairs the last weights are the best known.
+                        self.write_weights(trainer, &folder.best())?;
+                    }
+                    state::save(folder, trainer, &after)?;
                 }
-            }
-            record.seconds = before + started.elapsed().as_secs_f64();
-            folder.append_record(&record)?;
-            if due {
-                self.write_weights(trainer, &folder.last())?;
-                if valid.is_empty() {
-                    // Without validation pairs the last weights are the best known.
-                    self.write_weights(trainer, &folder.best())?;
-                }
-                state::save(folder, trainer, progress)?;
-            }
-            let step = progress.epoch * length.steps;
-            telemetry.epoch(step, &record, trainer.learning_rate())?;
-            watch.epoch(&record);
+                let step = after.epoch * length.steps;
+                telemetry.epoch(step, &record, trainer.learning_rate())?;
+                watch.epoch(&record);
+                Ok(after)
+            })?;
+            *progress = after;
         }
         Ok(RunSummary {
             epochs: progress.epoch,
@@ -328,6 +429,62 @@ impl Running<'_> {
             best: progress.best_psnr.map(|psnr| (psnr, progress.best_epoch)),
             interrupted,
         })
+    }
+
+    /// Saves the state.
+    fn save(&self, engine: &Engine, trainer: &mut Trainer, progress: &Progress) -> Result<()> {
+        self.together.require_same_weights(trainer)?;
+        self.together.first(|| {
+            engine.store(self.config, trainer)?;
+            state::save(self.folder, trainer, progress)
+        })
+    }
+
+    /// Brings the weights of an epoch in which they are due into `trainer` and validates them. Whether
+    /// they were due.
+    #[expect(clippy::too_many_arguments, reason = "everything that a run has is seen or changed")]
+    fn validate(
+        &self,
+        engine: &mut Engine,
+        trainer: &mut Trainer,
+        progress: &mut Progress,
+        record: &mut EpochRecord,
+        telemetry: &mut Telemetry,
+        told: &mut Vec<String>,
+        watch: &mut dyn Watch,
+    ) -> Result<bool> {
+        let Self { config, folder, length, valid, .. } = self;
+        let last = progress.epoch == config.epochs;
+        if !progress.epoch.is_multiple_of(config.validate_every) && !last {
+            return Ok(false);
+        }
+        engine.store(config, trainer)?;
+        if valid.is_empty() {
+            return Ok(true);
+        }
+        let mut filters = FilterHealth::default();
+        let mut seen = Seen::default();
+        let psnr = engine.validate(trainer, valid, &mut |validated| {
+            validated.filters.iter().for_each(|stack| filters.take(stack));
+            if telemetry.is_on() { seen.take(validated) } else { Ok(()) }
+        })?;
+        telemetry.validation(progress.epoch * length.steps, seen)?;
+        let health = Health::of(trainer.best_model(), &trainer.adam, filters)?;
+        write_json(&folder.health(), &health)?;
+        let complaints = health.complaints();
+        // Each is told once, not at every validation.
+        complaints.iter().filter(|c| !told.contains(c)).for_each(|c| watch.note(c));
+        *told = complaints;
+        record.valid_psnr = Some(psnr);
+        if progress.best_psnr.is_none_or(|best| psnr > best) {
+            progress.best_psnr = Some(psnr);
+            progress.best_epoch = progress.epoch;
+            progress.stale = 0;
+            self.write_weights(trainer, &folder.best())?;
+        } else {
+            progress.stale += 1;
+        }
+        Ok(true)
     }
 
     /// The step of the epoch after which the state is saved next.

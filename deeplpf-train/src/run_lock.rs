@@ -102,7 +102,7 @@ impl Drop for RunLock {
 }
 
 /// The name of this machine.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let named = |text: String| Some(text.trim().to_owned()).filter(|name| !name.is_empty());
     fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()

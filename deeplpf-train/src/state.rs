@@ -62,8 +62,8 @@ pub(crate) struct Partial {
 
 const PROGRESS_KEY: &str = "progress";
 
-/// Saves the state; the one before is kept.
-pub(crate) fn save(folder: &RunFolder, trainer: &Trainer, progress: &Progress) -> Result<()> {
+/// The bytes of a state file, which `path` will be.
+pub(crate) fn serialize(trainer: &Trainer, progress: &Progress, path: &Path) -> Result<Vec<u8>> {
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for (name, parameter) in trainer.model.parameters().iter() {
         tensors.insert(format!("weight.{name}"), parameter.as_detached_tensor());
@@ -75,10 +75,15 @@ pub(crate) fn save(folder: &RunFolder, trainer: &Trainer, progress: &Progress) -
         tensors.insert(format!("first.{name}"), moments.first.clone());
         tensors.insert(format!("second.{name}"), moments.second.clone());
     }
-    let path = folder.state();
-    let progress = serde_json::to_string(progress).map_err(|error| damaged(&path, error))?;
+    let progress = serde_json::to_string(progress).map_err(|error| damaged(path, error))?;
     let metadata = HashMap::from([(PROGRESS_KEY.to_string(), progress)]);
-    let bytes = serialize_tensors(&tensors, metadata, &path)?;
+    Ok(serialize_tensors(&tensors, metadata, path)?)
+}
+
+/// Saves the state; the one before is kept.
+pub(crate) fn save(folder: &RunFolder, trainer: &Trainer, progress: &Progress) -> Result<()> {
+    let path = folder.state();
+    let bytes = serialize(trainer, progress, &path)?;
     disk::require(folder.path(), bytes.len() as u64)?;
     if path.exists() {
         let previous = folder.previous_state();
@@ -112,7 +117,16 @@ pub(crate) fn load(
 }
 
 fn load_file(path: &Path, trainer: &mut Trainer, adam: AdamConfig) -> Result<Progress> {
-    let checkpoint = Checkpoint::read(path)?;
+    restore(Checkpoint::read(path)?, path, trainer, adam)
+}
+
+/// Puts what [`serialize`] wrote into the trainer.
+pub(crate) fn restore(
+    checkpoint: Checkpoint,
+    path: &Path,
+    trainer: &mut Trainer,
+    adam: AdamConfig,
+) -> Result<Progress> {
     let progress: Progress = checkpoint
         .metadata
         .get(PROGRESS_KEY)

@@ -108,12 +108,18 @@ impl Trainer {
             });
         }
         let Some(gradients) = sum else { return Ok(mean) };
+        self.update(&gradients)?;
+        Ok(mean)
+    }
+
+    /// A step of the optimiser, and of the average, with these gradients.
+    pub(crate) fn update(&mut self, gradients: &BTreeMap<String, Tensor>) -> Result<()> {
         let share = self.schedule.share(self.adam.steps(), self.steps);
-        self.adam.step(self.model.parameters(), &gradients, share)?;
+        self.adam.step(self.model.parameters(), gradients, share)?;
         if let Some(average) = &self.average {
             average.update(&self.model, self.adam.steps())?;
         }
-        Ok(mean)
+        Ok(())
     }
 
     /// The learning rate of the next step, of a group whose own rate is 1.
@@ -121,8 +127,9 @@ impl Trainer {
         self.adam.learning_rate() * self.schedule.share(self.adam.steps(), self.steps)
     }
 
-    /// The loss of a batch and the gradient of `share` times it.
-    fn gradients(
+    /// The loss of a batch and the gradient of `share` times it. `draw` numbers its dropout, `epoch`
+    /// (from 0) is only reported.
+    pub(crate) fn gradients(
         &mut self,
         batch: &Batch,
         share: f64,

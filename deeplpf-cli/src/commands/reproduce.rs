@@ -9,7 +9,7 @@ use deeplpf_experiments::{
 };
 
 use super::submit;
-use crate::{console, training_progress::TrainingProgress};
+use crate::{console, ranks, training_progress::TrainingProgress};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -83,6 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         console::print(&lines)?;
         return Ok(ExitCode::SUCCESS);
     };
+    ranks::require_alone("reproduce")?;
     let request = ReproduceRequest {
         recipe: recipe.into(),
         scale: args.scale,

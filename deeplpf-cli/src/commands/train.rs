@@ -4,9 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use deeplpf_core::{Compute, Precision};
-use deeplpf_train::{RunFolder, StepEngine, TrainConfig, config, train_watched};
+use deeplpf_train::{
+    Communicator, RunFolder, StepEngine, TrainConfig, TrainError, config, distribution::agree,
+    train_together,
+};
 
-use crate::{console, training_progress::TrainingProgress};
+use crate::{
+    console, ranks,
+    training_progress::{Silent, TrainingProgress},
+};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -40,42 +46,85 @@ pub struct Args {
     print_config: bool,
 }
 
+/// What the arguments ask for.
+fn configuration(args: &Args) -> deeplpf_train::Result<TrainConfig> {
+    let mut settings = args.settings.clone();
+    settings.extend(args.device.iter().map(|device| format!("device={device}")));
+    settings.extend(args.precision.iter().map(|precision| format!("precision={precision}")));
+    match &args.config {
+        Some(path) => TrainConfig::read(path, &settings),
+        None => config::parse("", "the defaults", &settings),
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   deeplpf train --print-config > train.toml
   deeplpf train --config train.toml
   deeplpf train --config train.toml --set run=runs/b --set data.source=my-pairs
   deeplpf train --config train.toml --resume
+  mpirun -n 4 deeplpf train --config train.toml --set data.accumulate=4   (built with MPI)
 
 A data folder holds input/ and a target folder (target/, gt/, expertC/, ...), matched by file stem; \
 `data.source = \"sample\"` is the set inside the program, \"./sample\" a folder of that name. The run folder holds config.toml, \
 metrics.jsonl, checkpoints/best.safetensors and last.safetensors, and state/ to resume from.";
 
-/// Trains and prints what came of it.
+/// Trains and prints what came of it, by this process or by all that a launcher started with it.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut settings = args.settings.clone();
-    settings.extend(args.device.iter().map(|device| format!("device={device}")));
-    settings.extend(args.precision.iter().map(|precision| format!("precision={precision}")));
-    let config = match &args.config {
-        Some(path) => TrainConfig::read(path, &settings)?,
-        None => config::parse("", "the defaults", &settings)?,
-    };
+    let communicator = ranks::communicator()?;
+    let result = run_as_rank(args, &*communicator);
+    if communicator.ranks() == 1 {
+        return result;
+    }
+    // All ranks failed if this one did. It is said before MPI is closed, which lets the others go:
+    // the first of them that ends with a failure has the launcher end the rest.
+    Ok(result.unwrap_or_else(|error| {
+        if communicator.rank() == 0 {
+            console::error(&error);
+        }
+        ExitCode::FAILURE
+    }))
+}
+
+fn run_as_rank(args: &Args, communicator: &dyn Communicator) -> anyhow::Result<ExitCode> {
+    let is_first = communicator.rank() == 0;
+    let config = agree(communicator, configuration(args))?;
     if args.print_config {
-        console::print(&config.to_toml())?;
+        if is_first {
+            console::print(&config.to_toml())?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     // Held until the end, so that a GPU is opened once.
-    let selection = Compute::select(&config.device)?;
-    if let Some(note) = &selection.note {
-        console::note(note);
+    let selection = agree(communicator, Compute::select(&config.device).map_err(TrainError::from))?;
+    if is_first {
+        selection.note.iter().for_each(|note| console::note(note));
+        if matches!(selection.compute, Compute::Cpu) && config.engine == StepEngine::Graph {
+            console::note(
+                "engine = \"graph\": steps are computed by candle's graph, not by the faster `direct`",
+            );
+        }
+        if communicator.ranks() > 1 {
+            console::note(&format!(
+                "{} ranks, {} threads on this one (RAYON_NUM_THREADS and the launcher's binding set \
+                 them)",
+                communicator.ranks(),
+                rayon::current_num_threads()
+            ));
+        }
     }
-    if matches!(selection.compute, Compute::Cpu) && config.engine == StepEngine::Graph {
-        console::note(
-            "engine = \"graph\": steps are computed by candle's graph, not by the faster `direct`",
-        );
+    if !is_first {
+        let mut silent =
+            Silent::new().unwrap_or_else(|error| communicator.abort(&error.to_string()));
+        let summary = train_together(&config, args.resume, &mut silent, communicator)?;
+        return Ok(match summary.interrupted {
+            true => ExitCode::from(console::INTERRUPTED),
+            false => ExitCode::SUCCESS,
+        });
     }
-    let mut progress = TrainingProgress::new(console::note)?;
-    let summary = train_watched(&config, args.resume, &mut progress)?;
+    let mut progress = TrainingProgress::new(console::note)
+        .unwrap_or_else(|error| communicator.abort(&error.to_string()));
+    let summary = train_together(&config, args.resume, &mut progress, communicator)?;
     drop(progress);
     let folder = RunFolder::new(&config.run);
     if summary.interrupted {

@@ -19,6 +19,7 @@ mod metrics;
 mod output_places;
 mod photographs;
 mod pickles;
+mod ranks;
 mod raw_files;
 mod recipes;
 mod report;

@@ -48,6 +48,11 @@ impl Telemetry {
         Ok(Self { file, every, losses: (0.0, 0), failed: None })
     }
 
+    /// Writes nothing.
+    pub fn off() -> Self {
+        Self { file: None, every: 0, losses: (0.0, 0), failed: None }
+    }
+
     /// Whether anything is written.
     pub fn is_on(&self) -> bool {
         self.file.is_some()

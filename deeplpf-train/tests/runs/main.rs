@@ -1,6 +1,7 @@
 //! Whole runs on the embedded sample set with a tiny model.
 
 mod interruption;
+mod ranks;
 mod steps;
 mod tensorboard;
 
