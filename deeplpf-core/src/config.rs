@@ -161,6 +161,29 @@ pub enum Polynomial {
     Cubic20,
 }
 
+/// What makes the features and the image that the heads and filters work on. The paper calls its head
+/// plug-and-play.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackboneKind {
+    /// The paper's U-Net of five levels, of [`ModelConfig::widths`] channels.
+    #[default]
+    Unet,
+    /// [`ModelConfig::blocks`] residual blocks of [`ModelConfig::block_width`] channels at the
+    /// photograph's own size. Not the paper's.
+    ResNet,
+}
+
+impl BackboneKind {
+    /// The name used in configuration files and in the names of parameters.
+    pub fn name(self) -> &'static str {
+        match self {
+            BackboneKind::Unet => "unet",
+            BackboneKind::ResNet => "resnet",
+        }
+    }
+}
+
 /// What the network is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -202,7 +225,7 @@ impl Input {
         }
     }
 
-    /// Channels of the U-Net's last layer, which a pixel shuffle turns into three at full size.
+    /// Channels of the backbone's last layer, which a pixel shuffle turns into three at full size.
     pub(crate) fn shuffled_channels(self) -> usize {
         3 * self.scale() * self.scale()
     }
@@ -226,7 +249,7 @@ pub enum Initialisation {
     #[default]
     Release,
     /// As `Release`, but the untrained network returns its input: the last layer of every head and
-    /// of the U-Net is zero, and the first three outputs of the 3->64 convolution pass the image
+    /// before the backbone's long skip is zero, and the first three outputs of the 3->64 convolution pass the image
     /// on (halved, because the fusion adds Y1 to the filtered Y1). Only the places of the
     /// graduated and elliptical instances are drawn apart (biases): with neutral scales that
     /// changes nothing, but instances that start equal would stay equal.
@@ -259,8 +282,14 @@ pub struct ModelConfig {
     pub fusion: FusionRule,
     /// A global colour mixer and per-channel tone curves on the backbone's image.
     pub colour: bool,
-    /// Channels of the five levels of the U-Net.
+    /// What makes the features. Checkpoints from before this key are `unet`.
+    pub backbone: BackboneKind,
+    /// Channels of the five levels of the backbone `unet`.
     pub widths: [usize; 5],
+    /// Residual blocks of the backbone `resnet`.
+    pub blocks: usize,
+    /// Channels of the backbone `resnet`.
+    pub block_width: usize,
     /// Channels of the backbone's output: three of image, at least one of features.
     pub features: usize,
     /// Channels inside each head.
@@ -283,7 +312,11 @@ impl Default for ModelConfig {
             gates: false,
             fusion: FusionRule::Sum,
             colour: false,
+            backbone: BackboneKind::Unet,
             widths: [16, 32, 64, 128, 128],
+            // 38 thousand multiplications a pixel; the U-Net has 53.
+            blocks: 8,
+            block_width: 16,
             features: 64,
             head_width: 64,
             head_size: 300,
@@ -303,6 +336,8 @@ impl ModelConfig {
         Self {
             fixes: Fixes::ALL,
             widths: [8, 12, 16, 24, 24],
+            blocks: 3,
+            block_width: 8,
             features: 16,
             head_width: 16,
             head_size: 64,
@@ -337,6 +372,19 @@ impl ModelConfig {
         const MOST: usize = 2048;
         if self.widths.iter().any(|&width| width == 0 || width > MOST) {
             return refuse(format!("widths = {:?}: each must be 1 to {MOST}", self.widths));
+        }
+        if self.blocks == 0 || self.blocks > 64 {
+            return refuse(format!("blocks = {}: must be 1 to 64", self.blocks));
+        }
+        if self.block_width == 0 || self.block_width > MOST {
+            return refuse(format!("block_width = {}: must be 1 to {MOST}", self.block_width));
+        }
+        if self.backbone == BackboneKind::ResNet && self.fixes.contains(Fix::Wiring) {
+            return refuse(
+                "fixes: `wiring` feeds the heads from the U-Net's encoder, which backbone = \"resnet\" \
+                 does not have; name the others: fixes = \"ellipse,fusion,ste,blend,msssim\""
+                    .into(),
+            );
         }
         if self.features < 4 || self.features > MOST {
             return refuse(format!("features = {}: must be 4 to {MOST}", self.features));
@@ -373,18 +421,29 @@ impl ModelConfig {
         };
         let double =
             |inputs: usize, outputs: usize| conv(inputs, outputs, 3) + conv(outputs, outputs, 3);
-        let [w1, w2, w3, w4, w5] = self.widths;
         let (features, width) = (self.features, self.head_width);
-        let unet = double(self.input.channels(), w1)
-            + double(w1, w2)
-            + double(w2, w3)
-            + double(w3, w4)
-            + double(w4, w5);
-        let expanding =
-            double(w5 + w4, w4) + double(w4 + w3, w3) + double(w3 + w2, w2) + double(w2 + w1, w1);
-        let pointwise: u128 = [w5, w4, w3, w2].iter().map(|&w| conv(w, w, 1)).sum();
-        let stored: u128 = [w1, w2, w3].iter().map(|&w| conv(w, features, 1)).sum();
-        let stored = stored + double(w1, features);
+        let (backbone, finest) = match self.backbone {
+            BackboneKind::ResNet => {
+                let w = self.block_width;
+                let first = conv(self.input.channels(), w, 3);
+                (first + self.blocks as u128 * double(w, w), w)
+            }
+            BackboneKind::Unet => {
+                let [w1, w2, w3, w4, w5] = self.widths;
+                let contracting = double(self.input.channels(), w1)
+                    + double(w1, w2)
+                    + double(w2, w3)
+                    + double(w3, w4)
+                    + double(w4, w5);
+                let expanding = double(w5 + w4, w4)
+                    + double(w4 + w3, w3)
+                    + double(w3 + w2, w2)
+                    + double(w2 + w1, w1);
+                let pointwise: u128 = [w5, w4, w3, w2].iter().map(|&w| conv(w, w, 1)).sum();
+                let stored: u128 = [w1, w2, w3].iter().map(|&w| conv(w, features, 1)).sum();
+                (contracting + expanding + pointwise + stored + double(w1, features), w1)
+            }
+        };
         let gate = u128::from(self.fixes.contains(Fix::Wiring));
         let head = |outputs: usize, gates: usize| {
             if outputs == 0 {
@@ -395,11 +454,9 @@ impl ModelConfig {
         };
         let stack = self.stack();
         let colour = if self.colour { crate::ops::colour_stage::RAW_LEN } else { 0 };
-        unet + expanding
-            + pointwise
-            + stored
+        backbone
             + gate
-            + double(w1, self.input.shuffled_channels())
+            + double(finest, self.input.shuffled_channels())
             + conv(3, features, 3)
             + head(stack.polynomial_range().len(), 0)
             + head(stack.graduated_range().len(), self.graduated)
@@ -458,6 +515,10 @@ mod tests {
         };
         check(ModelConfig { features: 3, ..Default::default() }, "features");
         check(ModelConfig { head_size: 10, ..Default::default() }, "head_size");
+        check(ModelConfig { blocks: 0, ..Default::default() }, "blocks");
+        check(ModelConfig { block_width: 4096, ..Default::default() }, "block_width");
+        let resnet = ModelConfig { backbone: BackboneKind::ResNet, ..ModelConfig::small() };
+        check(resnet, "fixes = \"ellipse,fusion,ste,blend,msssim\"");
         check(ModelConfig { dropout: 1.0, ..Default::default() }, "dropout");
         check(
             ModelConfig { dialect: Dialect::Paper, fixes: Fixes::ALL, ..Default::default() },
@@ -472,6 +533,7 @@ mod tests {
             ModelConfig::default(),
             ModelConfig { gates: true, colour: true, graduated: 2, ..small.clone() },
             ModelConfig { input: Input::Bayer, ..small.clone() },
+            ModelConfig { backbone: BackboneKind::ResNet, ..ModelConfig::default() },
             ModelConfig { input: Input::Xtrans, ..small.clone() },
             ModelConfig { polynomial: Polynomial::None, graduated: 0, elliptical: 0, ..small },
         ] {

@@ -39,7 +39,7 @@ pub mod training;
 pub use candle_core::{DType, Device};
 pub use checkpoint::Checkpoint;
 pub use compute::{Compute, Selection, select_device};
-pub use config::{Fix, Fixes, Initialisation, Input, ModelConfig};
+pub use config::{BackboneKind, Fix, Fixes, Initialisation, Input, ModelConfig};
 pub use edit::{GivenParameters, MAX_STRENGTH};
 pub use enhance::{EnhanceOptions, Enhancement, Enhancer, PredictedParameters, RowSource};
 pub use error::CoreError;

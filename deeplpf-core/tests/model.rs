@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use deeplpf_core::{
-    Checkpoint, CoreError, Enhancer, Fix, Fixes, Initialisation, Input, Mode, Model, ModelConfig,
+    BackboneKind, Checkpoint, CoreError, Enhancer, Fix, Fixes, Initialisation, Input, Mode, Model,
+    ModelConfig,
     checkpoint::write_safetensors,
     config::Polynomial,
     random::{Generator, Purpose},
@@ -59,6 +60,12 @@ fn variants() -> Vec<ModelConfig> {
         ModelConfig { colour: true, ..base.clone() },
         ModelConfig { gates: true, colour: true, ..with(Polynomial::None, 2, 1) },
         ModelConfig { dialect: Dialect::Paper, fixes: Fixes::NONE, ..base.clone() },
+        ModelConfig { backbone: BackboneKind::ResNet, fixes: Fixes::NONE, ..base.clone() },
+        ModelConfig {
+            backbone: BackboneKind::ResNet,
+            fixes: Fixes::NONE.with(Fix::Fusion),
+            ..base.clone()
+        },
         ModelConfig { dialect: Dialect::Paper, fixes: Fixes::NONE.with(Fix::Wiring), ..base },
     ]
 }
@@ -226,10 +233,17 @@ fn small_images_and_wrong_shapes_are_refused() {
 
 #[test]
 fn checkpoints_round_trip_and_keep_their_configuration() {
+    let resnet =
+        ModelConfig { backbone: BackboneKind::ResNet, fixes: Fixes::NONE, ..ModelConfig::small() };
+    for config in [ModelConfig { gates: true, ..ModelConfig::small() }, resnet] {
+        checkpoint_round_trips(&config);
+    }
+}
+
+fn checkpoint_round_trips(config: &ModelConfig) {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("model.safetensors");
-    let config = ModelConfig { gates: true, ..ModelConfig::small() };
-    let model = Model::new(&config, Initialisation::Release, 9, DType::F32, &Device::Cpu).unwrap();
+    let model = Model::new(config, Initialisation::Release, 9, DType::F32, &Device::Cpu).unwrap();
     let folder = write_safetensors(&model, scratch.path()).unwrap_err().to_string();
     assert!(folder.contains("not a regular file"), "{folder}");
     write_safetensors(&model, &path).unwrap();
@@ -237,13 +251,13 @@ fn checkpoints_round_trip_and_keep_their_configuration() {
     write_safetensors(&model, &path).unwrap();
     assert_eq!(first, std::fs::read(&path).unwrap(), "the same model is the same file");
     let checkpoint = Checkpoint::read(&path).unwrap();
-    assert_eq!(checkpoint.config.as_ref(), Some(&config));
+    assert_eq!(checkpoint.config.as_ref(), Some(config));
     let loaded = checkpoint.model(None, DType::F32, &Device::Cpu).unwrap();
     let x = images(1, 32, 40, DType::F32);
     let output = |model: &Model| model.forward(&x, Mode::Evaluate).unwrap().output;
     assert_eq!(distance(&output(&model), &output(&loaded)), 0.0);
 
-    let other = ModelConfig { fixes: Fixes::NONE, gates: false, ..config };
+    let other = ModelConfig { features: 20, ..config.clone() };
     let error = checkpoint.model(Some(&other), DType::F32, &Device::Cpu).unwrap_err();
     assert!(matches!(error, CoreError::OtherConfig { .. }), "{error}");
 }

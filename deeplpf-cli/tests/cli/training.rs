@@ -59,6 +59,27 @@ fn a_run_ends_with_the_paths_of_its_checkpoints() {
 }
 
 /// What the last validation found is shown with the weights it is about.
+/// A model says what its backbone is: nothing else need be told.
+#[test]
+fn a_residual_network_trains_resumes_and_enhances() {
+    let room = room();
+    let model = "--set model.backbone=resnet --set model.blocks=2 --set model.block_width=5 \
+                 --set model.fixes=ellipse,fusion";
+    let wired = train(&room, &format!("{model} --set model.fixes=all"));
+    wired.fails(&["`wiring`", "backbone = \"resnet\"", "ellipse,fusion,ste,blend,msssim"]);
+    trains(&room, &format!("{model} --set epochs=1"), &[1]);
+    trains(&room, &format!("{model} --set epochs=2 --resume"), &[2]);
+    let weights = "run/checkpoints/best.safetensors";
+    let told = room.run(&format!("weights inspect {weights}")).succeeds().stdout;
+    assert!(
+        told.contains("backbone = \"resnet\"") && told.contains("block2.conv2.weight"),
+        "{told}"
+    );
+    room.picture("photo.png", 50, 37);
+    room.run(&format!("enhance photo.png --weights {weights} -o out.png")).succeeds();
+    assert!(room.path("out.png").exists());
+}
+
 #[test]
 fn weights_of_a_run_are_inspected_with_its_health() {
     let room = room();

@@ -1,4 +1,4 @@
-//! The U-Net in strips of rows.
+//! The backbone in strips of rows.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use super::packed::{Packed, Source, Target, Weights};
 use super::planar::{Planes, ToPlanes};
 use super::pool::pool_row;
 use super::schedule::{Reach, Schedule, StageShape};
+use super::sum::sum_row;
 use super::upsampled::{UpsampledConv, around, surrounding};
 use crate::simd::Instructions;
 use crate::{RowSource, ops::conv::LEAKY_SLOPE};
@@ -27,10 +28,12 @@ const LEAKY: Finish = Finish::Leaky(LEAKY_SLOPE as f32);
 enum Layer {
     /// Reads the photograph.
     Photograph,
-    Convolution(Packed),
+    Convolution(Packed, Finish),
     /// From the photograph's planes.
     FirstConvolution(Packed),
     Pool,
+    /// Of two maps of one size.
+    Sum,
     /// 1x1, its result surrounded as the doubling needs it.
     Projection(Packed),
     Upsampled(Box<UpsampledConv>),
@@ -46,11 +49,23 @@ struct Stage {
     sources: Vec<usize>,
 }
 
-/// The layers in the order of computation; the photograph first, the U-Net's image last.
+/// The layers in the order of computation; the photograph first, the backbone's image last.
 pub(super) struct Backbone {
     stages: Vec<Stage>,
-    /// The stages that hold the encoder's levels.
-    pub encoder: [usize; LEVELS],
+    /// The stages that hold the encoder's levels; none where there is no encoder.
+    pub encoder: Vec<usize>,
+}
+
+/// Weights of the backbone's convolutions.
+pub(super) struct BackboneWeights {
+    pub body: BodyWeights,
+    pub last: [Weights; 2],
+}
+
+/// Weights of what makes the finest feature map.
+pub(super) enum BodyWeights {
+    Unet(UnetWeights),
+    ResNet { first: Weights, blocks: Vec<[Weights; 2]> },
 }
 
 /// Weights of the U-Net's convolutions.
@@ -60,50 +75,99 @@ pub(super) struct UnetWeights {
     pub projections: [Weights; LEVELS - 1],
     /// From the finest level.
     pub up: [[Weights; 2]; LEVELS - 1],
-    pub last: [Weights; 2],
 }
 
-impl Backbone {
-    pub fn new(weights: &UnetWeights, lanes: usize) -> Self {
-        let mut stages: Vec<Stage> = Vec::new();
-        let mut push = |layer, level, channels, sources: &[usize]| {
-            stages.push(Stage { layer, level, channels, sources: sources.to_vec() });
-            stages.len() - 1
-        };
-        let packed = |weights: &Weights| Packed::new(weights, lanes, false);
-        let photograph = push(Layer::Photograph, 0, 3, &[]);
-        let mut encoder = [0; LEVELS];
+/// Stages as they are added.
+struct Stages {
+    stages: Vec<Stage>,
+    lanes: usize,
+}
+
+impl Stages {
+    fn push(&mut self, layer: Layer, level: usize, channels: usize, sources: &[usize]) -> usize {
+        self.stages.push(Stage { layer, level, channels, sources: sources.to_vec() });
+        self.stages.len() - 1
+    }
+
+    fn packed(&self, weights: &Weights) -> Packed {
+        Packed::new(weights, self.lanes, false)
+    }
+
+    fn convolution(
+        &mut self,
+        weights: &Weights,
+        finish: Finish,
+        level: usize,
+        source: usize,
+    ) -> usize {
+        let layer = Layer::Convolution(self.packed(weights), finish);
+        self.push(layer, level, weights.outputs, &[source])
+    }
+
+    fn first_convolution(&mut self, weights: &Weights, photograph: usize) -> usize {
+        let layer = Layer::FirstConvolution(Packed::new(weights, self.lanes, true));
+        self.push(layer, 0, weights.outputs, &[photograph])
+    }
+
+    /// Returns the finest feature map and the encoder's levels.
+    fn unet(&mut self, weights: &UnetWeights, photograph: usize) -> (usize, Vec<usize>) {
+        let mut encoder: Vec<usize> = Vec::with_capacity(LEVELS);
         for (level, [first, second]) in weights.down.iter().enumerate() {
-            let inner = if level == 0 {
-                let layer = Layer::FirstConvolution(Packed::new(first, lanes, true));
-                push(layer, level, first.outputs, &[photograph])
-            } else {
-                let pooled = push(Layer::Pool, level, first.inputs, &[encoder[level - 1]]);
-                push(Layer::Convolution(packed(first)), level, first.outputs, &[pooled])
+            let inner = match encoder.last() {
+                None => self.first_convolution(first, photograph),
+                Some(&above) => {
+                    let pooled = self.push(Layer::Pool, level, first.inputs, &[above]);
+                    self.convolution(first, LEAKY, level, pooled)
+                }
             };
-            encoder[level] =
-                push(Layer::Convolution(packed(second)), level, second.outputs, &[inner]);
+            encoder.push(self.convolution(second, LEAKY, level, inner));
         }
         let mut current = encoder[LEVELS - 1];
         for level in (0..LEVELS - 1).rev() {
             let projection = &weights.projections[level];
             let [first, second] = &weights.up[level];
-            let layer = Layer::Projection(packed(projection));
-            let low = push(layer, level + 1, projection.outputs, &[current]);
-            let layer = UpsampledConv::new(first, projection.outputs, lanes);
+            let layer = Layer::Projection(self.packed(projection));
+            let low = self.push(layer, level + 1, projection.outputs, &[current]);
+            let layer = UpsampledConv::new(first, projection.outputs, self.lanes);
             let layer = Layer::Upsampled(Box::new(layer));
-            let joined = push(layer, level, first.outputs, &[low, encoder[level]]);
-            current = push(Layer::Convolution(packed(second)), level, second.outputs, &[joined]);
+            let joined = self.push(layer, level, first.outputs, &[low, encoder[level]]);
+            current = self.convolution(second, LEAKY, level, joined);
         }
-        let layer = Layer::ToPlanes(ToPlanes::new(&weights.last[0], lanes, LEAKY_SLOPE as f32));
-        let planes = push(layer, 0, 3, &[current]);
-        let layer = Layer::Residual(Box::new(Planes::new(&weights.last[1], LEAKY_SLOPE as f32)));
-        push(layer, 0, 3, &[planes, photograph]);
-        Self { stages, encoder }
+        (current, encoder)
     }
 
-    /// Runs the U-Net on a photograph of that height and width. `taps` are more readers: of an encoder stage, the rows each of its own rows
-    /// needs, and what to do with them. Returns the U-Net's image.
+    /// Returns the last feature map.
+    fn resnet(&mut self, first: &Weights, blocks: &[[Weights; 2]], photograph: usize) -> usize {
+        let mut current = self.first_convolution(first, photograph);
+        for [inner, outer] in blocks {
+            let middle = self.convolution(inner, LEAKY, 0, current);
+            let change = self.convolution(outer, Finish::Linear, 0, middle);
+            current = self.push(Layer::Sum, 0, outer.outputs, &[change, current]);
+        }
+        current
+    }
+}
+
+impl Backbone {
+    pub fn new(weights: &BackboneWeights, lanes: usize) -> Self {
+        let mut stages = Stages { stages: Vec::new(), lanes };
+        let photograph = stages.push(Layer::Photograph, 0, 3, &[]);
+        let (finest, encoder) = match &weights.body {
+            BodyWeights::Unet(unet) => stages.unet(unet, photograph),
+            BodyWeights::ResNet { first, blocks } => {
+                (stages.resnet(first, blocks, photograph), Vec::new())
+            }
+        };
+        let layer = Layer::ToPlanes(ToPlanes::new(&weights.last[0], lanes, LEAKY_SLOPE as f32));
+        let planes = stages.push(layer, 0, 3, &[finest]);
+        let layer = Layer::Residual(Box::new(Planes::new(&weights.last[1], LEAKY_SLOPE as f32)));
+        stages.push(layer, 0, 3, &[planes, photograph]);
+        Self { stages: stages.stages, encoder }
+    }
+
+    /// Runs the backbone on a photograph of that height and width. `taps` are more readers: of an
+    /// encoder stage, the rows each of its own rows needs, and what to do with them. Returns the
+    /// backbone's image.
     pub fn run(
         &self,
         (instructions, workspace): (Instructions, &mut Workspace),
@@ -137,9 +201,9 @@ impl Backbone {
             }
             progress(schedule.share());
         }
-        let unet = rows.pop().unwrap_or_else(Rows::none);
+        let image = rows.pop().unwrap_or_else(Rows::none);
         rows.into_iter().for_each(|rows| rows.release(workspace));
-        unet
+        image
     }
 
     fn shapes(&self, height: usize, taps: &[Tap<'_>]) -> Vec<StageShape> {
@@ -222,10 +286,11 @@ impl Layer {
     fn reaches(&self) -> Vec<Reach> {
         match self {
             Layer::Photograph => vec![],
-            Layer::Convolution(_) | Layer::FirstConvolution(_) | Layer::ToPlanes(_) => {
+            Layer::Convolution(..) | Layer::FirstConvolution(_) | Layer::ToPlanes(_) => {
                 vec![Reach::Around]
             }
             Layer::Pool => vec![Reach::Pair],
+            Layer::Sum => vec![Reach::Same, Reach::Same],
             Layer::Projection(_) => vec![Reach::Same],
             Layer::Upsampled(_) => vec![Reach::Doubled, Reach::Around],
             Layer::Residual(_) => vec![Reach::Around, Reach::Same],
@@ -253,8 +318,11 @@ impl Stage {
         let source = |index: usize| &rows[self.sources[index]];
         match &self.layer {
             Layer::Photograph => read(photograph, shared, range, width),
-            Layer::Convolution(packed) | Layer::FirstConvolution(packed) => {
-                let planar = matches!(self.layer, Layer::FirstConvolution(_));
+            Layer::Convolution(packed, _) | Layer::FirstConvolution(packed) => {
+                let (planar, finish) = match self.layer {
+                    Layer::Convolution(_, finish) => (false, finish),
+                    _ => (true, LEAKY),
+                };
                 let input = source(0);
                 let back = if planar { 1 } else { lanes };
                 let source = Source {
@@ -263,7 +331,7 @@ impl Stage {
                     channel: if planar { input.part() } else { 1 },
                     step: if planar { Step::Planar } else { Step::One },
                 };
-                convolve(instructions, packed, source, shared, width, range.clone(), LEAKY);
+                convolve(instructions, packed, source, shared, width, range.clone(), finish);
             }
             Layer::Projection(packed) => {
                 let input = source(0);
@@ -288,6 +356,15 @@ impl Stage {
                     // SAFETY: the two source rows are complete, and this row is this job's alone.
                     unsafe {
                         pool_row(instructions, source(0), y, shared, self.channels, width);
+                    }
+                }
+            }),
+            Layer::Sum => in_jobs(range.clone(), width, 1, |rows, _| {
+                for y in rows {
+                    // SAFETY: the two source rows are complete, and this row is this job's alone.
+                    unsafe {
+                        let sources = (source(0), source(1));
+                        sum_row(instructions, sources, y, shared, self.channels, width);
                     }
                 }
             }),

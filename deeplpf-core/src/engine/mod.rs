@@ -19,6 +19,7 @@ mod packed;
 mod planar;
 mod pool;
 mod schedule;
+mod sum;
 mod upsampled;
 mod weights;
 
@@ -51,7 +52,7 @@ pub(crate) struct Engine {
     instructions: Instructions,
     stack: StackConfig,
     backbone: Backbone,
-    /// From the U-Net's image to Y1.
+    /// From the backbone's image to Y1.
     image: Planes,
     heads: Heads,
     head_side: usize,
@@ -121,7 +122,7 @@ impl Engine {
         Ok(Self {
             instructions,
             stack: config.stack(),
-            backbone: Backbone::new(&weights.unet, lanes),
+            backbone: Backbone::new(&weights.backbone, lanes),
             image: Planes::new(&weights.features, 1.0),
             heads: weights.heads(&channels, lanes),
             head_side: config.head_size,

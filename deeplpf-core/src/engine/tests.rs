@@ -5,7 +5,9 @@ use deeplpf_filters::FusionRule;
 use ndarray::Array3;
 
 use super::*;
-use crate::{Fixes, Initialisation, Mode, ModelConfig, config::Polynomial, random::Generator};
+use crate::{
+    BackboneKind, Fixes, Initialisation, Mode, ModelConfig, config::Polynomial, random::Generator,
+};
 
 fn photograph(height: usize, width: usize) -> Array3<f32> {
     let mut generator = Generator::for_parameter(5, "photograph");
@@ -138,16 +140,33 @@ fn equals_the_network_with_any_filters() {
     check(&ModelConfig { graduated: 1, fixes: Fixes::ALL, ..none }, &[(40, 51)]);
 }
 
+fn resnet() -> ModelConfig {
+    let fixes = Fix::ALL.into_iter().filter(|&fix| fix != Fix::Wiring).collect();
+    ModelConfig { backbone: BackboneKind::ResNet, fixes, ..small() }
+}
+
+#[test]
+fn equals_the_network_on_residual_blocks() {
+    check(&resnet(), &[(32, 32), (33, 47), (131, 96), (32, 600), (600, 32)]);
+    let wide = ModelConfig { blocks: 8, block_width: 19, colour: true, gates: true, ..resnet() };
+    check(&wide, &[(45, 50)]);
+}
+
 /// To the bit: every number is summed in one order.
 #[test]
 fn strips_and_threads_do_not_change_the_result() {
-    let model = model(&ModelConfig { fixes: Fixes::ALL, ..small() });
+    for config in [ModelConfig { fixes: Fixes::ALL, ..small() }, resnet()] {
+        strips_and_threads_do_not_change(&model(&config));
+    }
+}
+
+fn strips_and_threads_do_not_change(model: &Model) {
     for (image, instructions) in
         [photograph(203, 77), photograph(99, 2301)].iter().flat_map(|image| {
             Instructions::available().into_iter().map(move |instructions| (image, instructions))
         })
     {
-        let engine = Engine::with_instructions(&model, instructions).unwrap();
+        let engine = Engine::with_instructions(model, instructions).unwrap();
         let whole = run(&engine, image, Some(1000));
         for (tile, threads) in [(1, 3), (16, 1), (37, 2)] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -3,16 +3,16 @@
 use candle_core::DType;
 
 use super::Heads;
-use super::backbone::UnetWeights;
+use super::backbone::{BackboneWeights, BodyWeights, UnetWeights};
 use super::head::{Head, Linear};
 use super::head_input::Channels;
 use super::packed::Weights;
-use crate::{CoreError, Model, Result};
+use crate::{BackboneKind, CoreError, Model, Result};
 
 /// Weights by part of the network, under the release's names.
 pub(super) struct ModelWeights {
-    pub unet: UnetWeights,
-    /// From the U-Net's image to Y1 and the features.
+    pub backbone: BackboneWeights,
+    /// From the backbone's image to Y1 and the features.
     pub features: Weights,
     colour: Option<HeadWeights>,
     polynomial: Option<HeadWeights>,
@@ -32,43 +32,19 @@ struct HeadWeights {
 impl ModelWeights {
     pub fn read(model: &Model) -> Result<Self> {
         let reader = Reader { model };
-        let unet = |name: &str| reader.convolution(&format!("backbonenet.unet.{name}"));
-        let double = |name: &str| -> Result<[Weights; 2]> {
-            Ok([unet(&format!("{name}.conv1"))?, unet(&format!("{name}.conv2"))?])
-        };
+        let projection =
+            |number: u32| reader.convolution(&format!("backbonenet.unet.conv{number}"));
         let wiring_gate = "backbonenet.unet.wiring_gate";
         let wired = model.parameters().get(wiring_gate).is_some();
         Ok(Self {
-            unet: UnetWeights {
-                down: [
-                    double("dconv_down1")?,
-                    double("dconv_down2")?,
-                    double("dconv_down3")?,
-                    double("dconv_down4")?,
-                    double("dconv_down5")?,
-                ],
-                // The release numbers them from the coarsest level.
-                projections: [
-                    unet("up_conv1x1_4")?,
-                    unet("up_conv1x1_3")?,
-                    unet("up_conv1x1_2")?,
-                    unet("up_conv1x1_1")?,
-                ],
-                up: [
-                    double("dconv_up1")?,
-                    double("dconv_up2")?,
-                    double("dconv_up3")?,
-                    double("dconv_up4")?,
-                ],
-                last: double("conv_last")?,
-            },
+            backbone: reader.backbone()?,
             features: reader.convolution("backbonenet.final_conv")?,
             colour: reader.head("colour")?,
             polynomial: reader.head("cubic")?,
             graduated: reader.head("graduated")?,
             elliptical: reader.head("elliptical")?,
             projections: if wired {
-                vec![unet("conv1")?, unet("conv2")?, unet("conv3")?]
+                vec![projection(1)?, projection(2)?, projection(3)?]
             } else {
                 Vec::new()
             },
@@ -124,6 +100,47 @@ impl Reader<'_> {
         let (outputs, inputs, taps_y, taps_x) = dims.unwrap_or_default();
         let bias = self.numbers(&format!("{name}.bias"))?;
         Ok(Weights { outputs, inputs, taps_y, taps_x, values, bias })
+    }
+
+    fn backbone(&self) -> Result<BackboneWeights> {
+        let config = self.model.config();
+        let layer = |name: &str| {
+            self.convolution(&format!("backbonenet.{}.{name}", config.backbone.name()))
+        };
+        let double = |name: &str| -> Result<[Weights; 2]> {
+            Ok([layer(&format!("{name}.conv1"))?, layer(&format!("{name}.conv2"))?])
+        };
+        let body = match config.backbone {
+            BackboneKind::ResNet => BodyWeights::ResNet {
+                first: layer("conv_first")?,
+                blocks: (1..=config.blocks)
+                    .map(|block| double(&format!("block{block}")))
+                    .collect::<Result<_>>()?,
+            },
+            BackboneKind::Unet => BodyWeights::Unet(UnetWeights {
+                down: [
+                    double("dconv_down1")?,
+                    double("dconv_down2")?,
+                    double("dconv_down3")?,
+                    double("dconv_down4")?,
+                    double("dconv_down5")?,
+                ],
+                // The release numbers them from the coarsest level.
+                projections: [
+                    layer("up_conv1x1_4")?,
+                    layer("up_conv1x1_3")?,
+                    layer("up_conv1x1_2")?,
+                    layer("up_conv1x1_1")?,
+                ],
+                up: [
+                    double("dconv_up1")?,
+                    double("dconv_up2")?,
+                    double("dconv_up3")?,
+                    double("dconv_up4")?,
+                ],
+            }),
+        };
+        Ok(BackboneWeights { body, last: double("conv_last")? })
     }
 
     fn linear(&self, name: &str) -> Result<(Vec<f64>, Vec<f64>)> {

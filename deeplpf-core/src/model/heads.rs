@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::{
     Mode,
+    backbone::{Backbone, BackboneOutput},
     layers::{Convolution, Linear, REFLECT_LINEAR, STRIDED_LEAKY},
-    unet::{Backbone, BackboneOutput},
 };
 use crate::{
     ModelConfig, Result,
@@ -17,7 +17,7 @@ use crate::{
 /// What all heads see, at the heads' size.
 ///
 /// The release resizes 61 features and an image. Both Y1 and the features are one 3x3 convolution
-/// of the U-Net's image, so they are linear in its resized patches, and a head's first convolution
+/// of the backbone's image, so they are linear in its resized patches, and a head's first convolution
 /// of them is a convolution of the 28 patch channels with the product of the two layers' weights.
 /// The features themselves are made only for the fix `wiring`, which adds to them.
 pub(super) struct HeadInput {

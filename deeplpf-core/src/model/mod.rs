@@ -1,7 +1,9 @@
 //! The whole network: backbone, heads, filters.
 
+mod backbone;
 mod heads;
 mod layers;
+mod resnet;
 mod unet;
 
 use std::collections::BTreeMap;
@@ -20,8 +22,8 @@ use crate::{
     parameters::Builder,
     random::Generator,
 };
+use backbone::Backbone;
 use heads::{Head, HeadInput};
-use unet::Backbone;
 
 /// Least height and width of an image: four halvings leave 2x2 pixels, the least that reflection
 /// padding can mirror.

@@ -168,7 +168,8 @@ impl Features {
         let mut projected = Vec::new();
         if let Some((layers, gate)) = &self.wiring {
             for (level, layer) in layers.iter().enumerate() {
-                let (encoder, size) = pass.encoder(level);
+                // Only the U-Net's heads are wired.
+                let Some((encoder, size)) = pass.encoder(level) else { break };
                 let g = geometry(REFLECT_LINEAR, &layer.shape, size)?;
                 let weight = Self::gated(context, &layer.weight, gate);
                 let bias = Self::gated(context, &layer.bias, gate);
@@ -226,7 +227,7 @@ impl Features {
             let square = [(&shared.shared[..], self.channels - 3), (&shared.beside[..], 3)];
             let mut gate_gradient = 0.0;
             for (level, layer) in layers.iter().enumerate() {
-                let (values, size) = pass.encoder(level);
+                let Some((values, size)) = pass.encoder(level) else { break };
                 let mut gradient = context.pool.take(size.numbers(self.channels));
                 let to = (size.height, size.width);
                 resize_transpose(&square, side, to, false, &mut gradient);

@@ -15,8 +15,10 @@ mod heads;
 mod layers;
 mod pool;
 mod program;
+mod resnet;
 #[cfg(test)]
 mod tests;
+mod unet;
 
 use std::{collections::BTreeMap, fmt};
 

@@ -5,7 +5,7 @@ use deeplpf_filters::{Dialect, FusionRule};
 
 use super::*;
 use crate::{
-    Fix, Fixes, Initialisation, Input, Mode, ModelConfig,
+    BackboneKind, Fix, Fixes, Initialisation, Input, Mode, ModelConfig,
     config::Polynomial,
     loss,
     random::{Generator, Purpose},
@@ -101,6 +101,12 @@ fn compare(config: &ModelConfig, shape: [usize; 3], dtype: DType, bounds: (f64, 
     }
 }
 
+/// On residual blocks; the heads cannot be wired to an encoder then.
+fn resnet(config: &ModelConfig) -> ModelConfig {
+    let fixes = Fix::ALL.into_iter().filter(|&fix| fix != Fix::Wiring).collect();
+    ModelConfig { backbone: BackboneKind::ResNet, fixes, ..config.clone() }
+}
+
 /// The rows of an ablation, and the optional parts.
 fn variants() -> Vec<ModelConfig> {
     let base = ModelConfig { dropout: 0.3, ..ModelConfig::small() };
@@ -126,6 +132,8 @@ fn variants() -> Vec<ModelConfig> {
         ModelConfig { colour: true, ..with(Polynomial::None, 0, 0) },
         ModelConfig { gates: true, colour: true, ..with(Polynomial::None, 2, 1) },
         ModelConfig { input: Input::Bayer, ..base.clone() },
+        resnet(&base),
+        ModelConfig { input: Input::Bayer, gates: true, colour: true, ..resnet(&base) },
         ModelConfig { input: Input::Xtrans, fixes: plain, ..base.clone() },
         ModelConfig { dialect: Dialect::Paper, fixes: plain, ..base.clone() },
         ModelConfig { dialect: Dialect::Paper, fixes: plain.with(Fix::Wiring), ..base },
@@ -151,6 +159,7 @@ fn the_release_agrees_with_the_graph_in_f32() {
         let config = ModelConfig { fixes, ..ModelConfig::default() };
         compare(&config, shape, DType::F32, (1e-5, 1e-3));
     }
+    compare(&resnet(&ModelConfig::default()), [1, 65, 97], DType::F32, (1e-5, 1e-3));
 }
 
 #[test]

@@ -17,6 +17,9 @@ pub(super) use recorder::{Number, Recorder, Shared};
 pub(super) fn require_supported(model: &Model) -> Result<(), CudaError> {
     let config = model.config();
     let refuse = |option: &str| Err(CudaError::Unsupported { option: option.into() });
+    if config.backbone != crate::BackboneKind::Unet {
+        return refuse(&format!("backbone = \"{}\"", config.backbone.name()));
+    }
     let first = model.parameters().get("backbonenet.unet.dconv_down1.conv1.weight");
     let channels = first.map_or(3, |weight| weight.dims()[1]);
     if channels != 3 {
