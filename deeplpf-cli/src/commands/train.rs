@@ -105,11 +105,14 @@ fn run_as_rank(args: &Args, communicator: &dyn Communicator) -> anyhow::Result<E
             );
         }
         if communicator.ranks() > 1 {
+            let threads = match rayon::current_num_threads() {
+                1 => "1 thread".into(),
+                threads => format!("{threads} threads"),
+            };
             console::note(&format!(
-                "{} ranks, {} threads on this one (RAYON_NUM_THREADS and the launcher's binding set \
+                "{} ranks, {threads} on this one (RAYON_NUM_THREADS and the launcher's binding set \
                  them)",
-                communicator.ranks(),
-                rayon::current_num_threads()
+                communicator.ranks()
             ));
         }
     }
