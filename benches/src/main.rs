@@ -6,6 +6,7 @@
 //! because warm caches and grown thread pools of one measurement must not help the next.
 #![deny(missing_docs)]
 
+mod cuda;
 mod filters;
 mod growth;
 mod inference;
@@ -46,6 +47,9 @@ struct Cli {
 enum Command {
     /// Measure one thing and print one line of JSON.
     Run(RunArgs),
+    /// Measure on an NVIDIA GPU.
+    #[command(subcommand)]
+    Cuda(cuda::Command),
     /// Write random weights of the release's network whose filters are strong.
     Weights {
         /// The .safetensors file to write.
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(args) => run(&args),
+        Command::Cuda(command) => cuda::execute(&command),
         Command::Weights { out } => random_weights::write(&out),
         Command::Photograph { out, size } => Photograph::new(size).write_jpeg(&out),
         Command::Results { out, weights, size } => results::write(&out, &weights, size),

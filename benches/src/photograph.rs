@@ -75,6 +75,12 @@ impl Photograph {
         Self { size, interleaved }
     }
 
+    /// Red, green and blue of each pixel, row by row.
+    #[cfg(feature = "cuda")]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.interleaved
+    }
+
     /// (3, H, W) in [0, 1].
     pub fn to_floats(&self) -> Array3<f32> {
         let Size { height, width } = self.size;

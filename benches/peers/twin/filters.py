@@ -29,27 +29,38 @@ def coordinates(image):
     return x[:, None], y[None, :]
 
 
-def cubic(image, raw):
+BY_POWER = ((0, 1, 3, 4, 6, 9, 10, 12, 15, 19), (2, 5, 8, 11, 14, 18), (7, 13, 17), (16,))
+"""Numbers of the coefficients (A is 0) of the terms with i to the power 0, 1, 2 and 3."""
+
+
+def coefficient_order(device=None):
+    """All numbers of BY_POWER, one behind the other, for `cubic`."""
+    return torch.tensor([term for terms in BY_POWER for term in terms], device=device)
+
+
+def cubic(image, raw, order=None):
     """Y2 = clamp(Y1 + f): f a cubic in x, y and the intensity i, coefficients A to T per channel.
 
     The twenty terms are grouped by the power of i; each group is one product of coefficients and
-    monomials of the position.
+    monomials of the position. `order`: `coefficient_order` on the image's device, where it must not be
+    made anew (a CUDA graph cannot copy from the CPU).
     """
+    if order is None:
+        order = coefficient_order(image.device)
     x, y = coordinates(image)
     one = torch.ones_like(x * y)
-    a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t = range(20)
     groups = (
-        ((a, b, d, e, g, j, k, m, p, t),
-         (x**3, x**2 * y, x**2, x * y**2, x * y, x, y**3, y**2, y, one)),
-        ((c, f, i, l, o, s), (x**2, x * y, x, y**2, y, one)),
-        ((h, n, r), (x, y, one)),
-        ((q,), (one,)),
+        (x**3, x**2 * y, x**2, x * y**2, x * y, x, y**3, y**2, y, one),
+        (x**2, x * y, x, y**2, y, one),
+        (x, y, one),
+        (one,),
     )
-    coefficients = raw.reshape(raw.shape[0], 3, 20)
+    coefficients = raw.reshape(raw.shape[0], 3, 20).index_select(2, order)
+    parts = torch.split(coefficients, [len(terms) for terms in BY_POWER], dim=2)
     by_power = []
-    for terms, monomials in groups:
+    for part, monomials in zip(parts, groups):
         monomials = torch.stack([torch.broadcast_to(monomial, one.shape) for monomial in monomials])
-        by_power.append(torch.einsum("nct,thw->nchw", coefficients[:, :, list(terms)], monomials))
+        by_power.append(torch.einsum("nct,thw->nchw", part, monomials))
     change = by_power[0] + image * (by_power[1] + image * (by_power[2] + image * by_power[3]))
     return (image + change).clamp(0, 1)
 

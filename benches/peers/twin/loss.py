@@ -20,12 +20,11 @@ WINDOW, SIGMA = 5, 1.5
 C1, C2 = 1e-4, 9e-4
 
 
-def scaled_lab(image):
-    """(N, 3, H, W) sRGB in [0, 1] to CIELAB, each channel scaled to about [0, 1]."""
+def scaled_lab(image, matrix):
+    """(N, 3, H, W) sRGB in [0, 1] to CIELAB, each channel scaled to about [0, 1]. `matrix`: XYZ_FROM_RGB."""
     linear = torch.where(
         image <= 0.04045, image / 12.92, ((image.clamp(min=1e-6) + 0.055) / 1.055) ** 2.4
     )
-    matrix = torch.tensor(XYZ_FROM_RGB, dtype=image.dtype)
     x, y, z = torch.einsum("nchw,cd->ndhw", linear, matrix).unbind(dim=1)
     ratios = torch.stack([x / WHITE_X, y, z / WHITE_Z])
     fx, fy, fz = torch.where(
@@ -45,9 +44,9 @@ def window(dtype):
     return (line[:, None] * line[None, :])[None, None]
 
 
-def ms_ssim(first, second):
-    """Per image; (N, 1, H, W). The last scale's SSIM enters four times, as in the release."""
-    kernel = window(first.dtype)
+def ms_ssim(first, second, kernel):
+    """Per image; (N, 1, H, W), `kernel` from `window`. The last scale's SSIM enters four times, as in
+    the release."""
     ssims, contrasts = [], []
     for scale in range(len(WEIGHTS)):
         if scale:
@@ -69,9 +68,16 @@ def ms_ssim(first, second):
     return result
 
 
-def loss(prediction, target):
-    """Mean over the images."""
-    prediction, target = scaled_lab(prediction), scaled_lab(target)
+def constants(dtype, device=None):
+    """What `loss` needs beside the images. Made once where a CUDA graph is captured, which cannot copy
+    from the CPU."""
+    return torch.tensor(XYZ_FROM_RGB, dtype=dtype, device=device), window(dtype).to(device)
+
+
+def loss(prediction, target, fixed=None):
+    """Mean over the images. `fixed`: `constants` of their type and device."""
+    matrix, kernel = fixed or constants(prediction.dtype, prediction.device)
+    prediction, target = scaled_lab(prediction, matrix), scaled_lab(target, matrix)
     difference = (prediction - target).abs().mean(dim=(1, 2, 3))
-    structure = ms_ssim(prediction[:, :1], target[:, :1])
+    structure = ms_ssim(prediction[:, :1], target[:, :1], kernel)
     return (difference + 1e-3 * (1 - structure)).mean()

@@ -133,13 +133,14 @@ class DeepLPF(nn.Module):
         super().__init__()
         self.backbonenet = Backbone()
         self.deeplpfnet = Heads()
+        self.register_buffer("order", filters.coefficient_order(), persistent=False)
 
     def forward(self, image):
         both = self.backbonenet(image)
         backbone_image, features = both[:, :3], both[:, 3:]
         heads = self.deeplpfnet
         cubic = heads.cubic_filter(features, backbone_image)
-        filtered = filters.cubic(backbone_image, cubic)
+        filtered = filters.cubic(backbone_image, cubic, self.order)
         graduated = heads.graduated_filter(features, filtered)
         elliptical = heads.elliptical_filter(features, filtered)
         output = filters.fuse(

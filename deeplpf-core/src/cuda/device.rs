@@ -23,6 +23,17 @@ pub struct Device {
     stream: Arc<CudaStream>,
 }
 
+/// Versions of the libraries that were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// CUDA of the driver, like "13.0".
+    pub driver: String,
+    /// nvrtc, like "13.0".
+    pub nvrtc: String,
+    /// cuDNN, like "9.12.0".
+    pub cudnn: String,
+}
+
 /// How many GPUs the driver lists.
 ///
 /// # Errors
@@ -122,6 +133,27 @@ impl Device {
     /// The driver refuses.
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         self.context().mem_get_info().doing("tell its free memory")
+    }
+
+    /// Versions of driver, nvrtc and cuDNN.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn versions(&self) -> Result<Versions, CudaError> {
+        let mut driver = 0;
+        // SAFETY: the pointer is to a live integer, which the driver fills.
+        unsafe { driver::sys::cuDriverGetVersion(&mut driver) }
+            .result()
+            .doing("tell its version")?;
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: as above; `open` found the library. It fails for null pointers only.
+        unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+        let cudnn = cudnn::result::get_version();
+        Ok(Versions {
+            driver: format!("{}.{}", driver / 1000, driver % 1000 / 10),
+            nvrtc: format!("{major}.{minor}"),
+            cudnn: format!("{}.{}.{}", cudnn / 10_000, cudnn % 10_000 / 100, cudnn % 100),
+        })
     }
 
     /// Waits until everything queued is done.

@@ -200,3 +200,12 @@ pub fn folder_without(missing: &str, at: &Path) -> Option<PathBuf> {
     }
     Some(at.to_owned())
 }
+
+/// Says where the stand-in lies, for `scripts/gpu-check.sh --dry-run`.
+#[test]
+fn folder_is_said() {
+    if let Some(folder) = stand_in_folder() {
+        println!("\nstand-in: {}", folder.display());
+        assert!(folder.join("libcuda.so.1").exists());
+    }
+}

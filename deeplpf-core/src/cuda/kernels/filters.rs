@@ -40,6 +40,11 @@ impl FilterKernels {
         Ok(Self { module, config: config.clone() })
     }
 
+    /// Raw parameters of one image.
+    pub fn raw_len(&self) -> usize {
+        self.config.raw_len()
+    }
+
     /// Bytes of [`Self::prepare`]'s result for a batch, aligned to 8.
     pub fn constants_len(&self, batch: usize) -> usize {
         batch * source::constants_len(&self.config)
