@@ -84,11 +84,19 @@ impl GpuTraining {
             beta1: config.adam.beta1,
             beta2: config.adam.beta2,
             epsilon: config.adam.epsilon,
+            clip_norm: config.adam.clip_norm,
+            backbone_rate: config.adam.backbone_rate,
+            heads_rate: config.adam.heads_rate,
+            max_loss: trainer.max_loss,
+            average: config.average,
             seed: config.seed,
             precision: config.precision,
             execution: cuda::Execution::Graph,
         };
         let mut training = cuda::Training::new(device, &trainer.model, &options)?;
+        if let Some(average) = &trainer.average {
+            training.load_average(average.model())?;
+        }
         let updates = trainer.adam.steps();
         if updates > 0 {
             let moments = trainer.adam.moments();
@@ -169,12 +177,13 @@ impl GpuTraining {
                 partial.steps += 1;
             } else {
                 self.updates -= 1;
-                let error = TrainError::NotFinite {
-                    step: report.step,
-                    epoch: progress.epoch + 1,
-                    ids,
-                    what: "loss or its gradient".into(),
-                    value: f64::from(report.loss),
+                let (step, epoch, loss) = (report.step, progress.epoch + 1, f64::from(report.loss));
+                let limit = config.guard.max_loss;
+                let error = if loss.is_finite() && limit > 0.0 && loss > limit {
+                    TrainError::Exploding { step, epoch, ids, loss, limit }
+                } else {
+                    let what = "loss or its gradient".into();
+                    TrainError::NotFinite { step, epoch, ids, what, value: loss }
                 };
                 if config.guard.on_failure == OnFailure::Stop {
                     return Err(error);
@@ -213,9 +222,14 @@ impl GpuTraining {
     /// Copies weights, moments and counters back.
     pub fn store(&self, config: &TrainConfig, trainer: &mut Trainer) -> Result<()> {
         self.training.store(&trainer.model)?;
+        if let Some(average) = &trainer.average {
+            self.training.store_average(average.model())?;
+        }
         let cuda::Moments { updates, first, mut second } = self.training.moments()?;
         let moments = first.into_iter().filter_map(|(name, first)| {
             let second = second.remove(&name)?;
+            // As on the CPU, what is frozen has no moments.
+            trainer.adam.trains(&name).then_some(())?;
             Some((name, Moments { first, second }))
         });
         trainer.adam = Adam::restore(config.adam, updates, moments.collect());
@@ -225,22 +239,11 @@ impl GpuTraining {
 
 /// Refuses what only the CPU's trainer does.
 fn require_supported(config: &TrainConfig) -> Result<()> {
-    let adam = &config.adam;
-    let options = [
-        ("average", config.average != 0.0),
-        ("adam.clip_norm", adam.clip_norm != 0.0),
-        ("adam.backbone_rate", adam.backbone_rate != 1.0),
-        ("adam.heads_rate", adam.heads_rate != 1.0),
-        ("guard.max_loss", config.guard.max_loss != 0.0),
-        ("data.accumulate", config.data.accumulate != 1),
-    ];
-    match options.into_iter().find(|(_, set)| *set) {
-        Some((key, _)) => {
-            let option = key.to_string();
-            Err(CoreError::from(cuda::CudaError::Unsupported { option }).into())
-        }
-        None => Ok(()),
+    if config.data.accumulate != 1 {
+        let option = "data.accumulate".to_string();
+        return Err(CoreError::from(cuda::CudaError::Unsupported { option }).into());
     }
+    Ok(())
 }
 
 impl Resident {

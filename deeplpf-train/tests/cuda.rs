@@ -71,13 +71,73 @@ fn epochs_of_uploaded_pairs_are_the_cpus() {
     }
 }
 
+/// What the default weights' recipe uses: a gradient that is always clipped, groups of their own rates,
+/// and validation of the average.
+#[test]
+fn clipping_rates_and_average_are_the_cpus() {
+    if stand_in::ready() {
+        beside_the_cpu(|config| {
+            config.average = 0.99;
+            config.adam.clip_norm = 0.01;
+            config.adam.backbone_rate = 0.25;
+            config.adam.heads_rate = 2.0;
+        });
+    }
+}
+
+/// Heads on a frozen backbone: its parameters keep their bits, and it has no moments.
+#[test]
+fn a_frozen_backbone_stays_as_it_was() {
+    if !stand_in::ready() {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let weights = |epochs: u64| {
+        let mut config = config(&scratch.path().join(epochs.to_string()), "cuda:0");
+        config.epochs = epochs;
+        config.adam.backbone_rate = 0.0;
+        train(&config, false).unwrap();
+        candle_core::safetensors::load(
+            RunFolder::new(&config.run).last(),
+            &candle_core::Device::Cpu,
+        )
+        .unwrap()
+    };
+    let (one, two) = (weights(1), weights(2));
+    let bits = |tensor: &candle_core::Tensor| -> Vec<u32> {
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    let mut moved = 0;
+    for (name, tensor) in &one {
+        let same = bits(tensor) == bits(&two[name]);
+        assert!(same || !name.starts_with("backbonenet."), "{name} moved");
+        moved += usize::from(!same);
+    }
+    assert!(moved > 0, "the heads did not move");
+}
+
+/// Every loss is above the limit: the run ends at the first step and says why.
+#[test]
+fn a_loss_above_its_limit_ends_the_run() {
+    if !stand_in::ready() {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = config(&scratch.path().join("run"), "cuda:0");
+    config.guard.max_loss = 1e-6;
+    let error = train(&config, false).unwrap_err();
+    assert!(matches!(error, TrainError::Exploding { step: 0, .. }), "{error}");
+}
+
 #[test]
 fn a_resumed_run_has_the_bits_of_an_uninterrupted_one() {
     if !stand_in::ready() {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
-    let whole = config(&scratch.path().join("whole"), "cuda:0");
+    // The average is resumed as well.
+    let whole = TrainConfig { average: 0.9, ..config(&scratch.path().join("whole"), "cuda:0") };
     train(&whole, false).unwrap();
     let mut parts = TrainConfig { run: scratch.path().join("parts"), epochs: 1, ..whole.clone() };
     train(&parts, false).unwrap();
@@ -95,10 +155,9 @@ fn settings_the_gpu_lacks_are_refused() {
     }
     let scratch = tempfile::tempdir().unwrap();
     type Setting = (&'static str, fn(&mut TrainConfig));
-    let settings: [Setting; 3] = [
-        ("average", |config| config.average = 0.99),
-        ("adam.clip_norm", |config| config.adam.clip_norm = 1.0),
-        ("guard.max_loss", |config| config.guard.max_loss = 1.0),
+    let settings: [Setting; 2] = [
+        ("data.accumulate", |config| config.data.accumulate = 2),
+        ("gates", |config| config.model.gates = true),
     ];
     for (name, set) in settings {
         let mut config = config(&scratch.path().join("run"), "cuda:0");

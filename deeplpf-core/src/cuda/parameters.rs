@@ -68,6 +68,13 @@ impl Layout {
         self.trained
     }
 
+    /// Number of the first trained value that is not the backbone's; names are in order, so the
+    /// backbone's lie before it.
+    pub fn heads_first(&self) -> usize {
+        let heads = self.trained_ranges().filter(|(name, _)| !name.starts_with("backbonenet."));
+        heads.map(|(_, range)| range.first).min().unwrap_or(self.trained)
+    }
+
     /// Names and places of the trained parameters.
     pub fn trained_ranges(&self) -> impl Iterator<Item = (&str, &Range)> {
         let trained = self.trained;

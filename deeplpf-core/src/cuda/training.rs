@@ -56,6 +56,18 @@ pub struct TrainingOptions {
     pub beta2: f64,
     /// Added to the root of Adam's second moment.
     pub epsilon: f64,
+    /// Most that the L2 norm of the whole gradient may be; a larger one is scaled down to it. 0: no
+    /// limit.
+    pub clip_norm: f64,
+    /// Times the learning rate for the backbone; 0 freezes it.
+    pub backbone_rate: f64,
+    /// Times the learning rate for the heads; 0 freezes them.
+    pub heads_rate: f64,
+    /// Largest loss; a step above it changes nothing.
+    pub max_loss: f64,
+    /// Decay of a moving average of the parameters, which [`Training::predict`] then uses: after update
+    /// t (from 1) a <- d a + (1 - d) w with d = min(this, (1 + t) / (10 + t)). 0: none.
+    pub average: f64,
     /// Seed of dropout; the masks are those of the CPU for the same seed and step.
     pub seed: u64,
     /// Numbers of the convolutions.
@@ -73,6 +85,11 @@ impl Default for TrainingOptions {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            clip_norm: 0.0,
+            backbone_rate: 1.0,
+            heads_rate: 1.0,
+            max_loss: f64::INFINITY,
+            average: 0.0,
             seed: 0,
             precision: Precision::Fp32,
             execution: Execution::Graph,
@@ -91,8 +108,8 @@ pub struct StepReport {
     pub lab: f32,
     /// Its MS-SSIM.
     pub ms_ssim: f32,
-    /// Whether loss and gradient were finite numbers; if not, parameters and moments were left as
-    /// they were.
+    /// Whether loss and gradient were finite numbers and the loss at most
+    /// [`TrainingOptions::max_loss`]; if not, parameters and moments were left as they were.
     pub finite: bool,
 }
 
@@ -147,6 +164,8 @@ pub struct Training {
     config: ModelConfig,
     options: TrainingOptions,
     shared: Shared,
+    /// The averaged parameters, if there are.
+    average: Option<Shared>,
     moments: [Buffer; 2],
     state: Buffer,
     terms: Buffer,
@@ -188,20 +207,28 @@ impl Training {
         let weights = Arc::new(Weights::new(device, model)?);
         let trained = weights.layout().trained();
         let floats = |what| Buffer::zeros(device, what, trained * size_of::<f32>());
-        let rounded = match options.precision {
-            Precision::Bf16 => {
-                let buffer = Buffer::zeros(device, "rounded weights", trained * size_of::<bf16>())?;
-                Some(Arc::new(buffer))
-            }
-            _ => None,
+        let rounded = || -> Result<_> {
+            Ok(match options.precision {
+                Precision::Bf16 => {
+                    let bytes = trained * size_of::<bf16>();
+                    Some(Arc::new(Buffer::zeros(device, "rounded weights", bytes)?))
+                }
+                _ => None,
+            })
         };
-        let shared = Shared {
-            gpu,
-            weights,
-            rounded,
-            gradients: Some(Arc::new(floats("the gradients")?)),
-            precision: options.precision,
+        let precision = options.precision;
+        let average = match options.average > 0.0 {
+            true => Some(Shared {
+                gpu: gpu.clone(),
+                weights: Arc::new(Weights::new(device, model)?),
+                rounded: rounded()?,
+                gradients: None,
+                precision,
+            }),
+            false => None,
         };
+        let gradients = Some(Arc::new(floats("the gradients")?));
+        let shared = Shared { gpu, weights, rounded: rounded()?, gradients, precision };
         let state = Buffer::zeros(device, "the state of the step", STATE)?;
         let training = Self {
             config,
@@ -224,6 +251,7 @@ impl Training {
             picks: Vec::new(),
             device: device.clone(),
             shared,
+            average,
         };
         training.write_state(0)?;
         training.shared.round_weights()?;
@@ -240,6 +268,12 @@ impl Training {
             beta1: self.options.beta1,
             beta2: self.options.beta2,
             epsilon: self.options.epsilon,
+            clip_norm: self.options.clip_norm,
+            scale: 1.0,
+            backbone_rate: self.options.backbone_rate,
+            heads_rate: self.options.heads_rate,
+            max_loss: self.options.max_loss,
+            average: self.options.average,
         };
         self.state.write(0, &[state])
     }
@@ -275,7 +309,8 @@ impl Training {
         let flat = self.shared.weights.buffer().len()
             + self.shared.gradients.as_ref().map_or(0, |buffer| buffer.len())
             + self.shared.rounded.as_ref().map_or(0, |buffer| buffer.len());
-        flat + self.moments.iter().map(Buffer::len).sum::<usize>() + self.arena.bytes()
+        let average = self.average.as_ref().map_or(0, |average| average.weights.buffer().len());
+        flat + average + self.moments.iter().map(Buffer::len).sum::<usize>() + self.arena.bytes()
     }
 
     /// Changes Adam's step size from the next step on; does not wait.
@@ -467,6 +502,24 @@ impl Training {
         Ok(self.shared.round_weights()?)
     }
 
+    /// As [`Training::store`], of the averaged parameters; nothing where there are none.
+    ///
+    /// # Errors
+    /// The GPU refuses.
+    pub fn store_average(&self, model: &Model) -> Result<()> {
+        let Some(Shared { weights, .. }) = &self.average else { return Ok(()) };
+        weights.layout().store(&weights.read()?, model)
+    }
+
+    /// As [`Training::load`], of the averaged parameters; nothing where there are none.
+    ///
+    /// # Errors
+    /// The GPU refuses.
+    pub fn load_average(&mut self, model: &Model) -> Result<()> {
+        let Some(Shared { weights, .. }) = &self.average else { return Ok(()) };
+        Ok(weights.buffer().write(0, &weights.layout().flatten(model)?)?)
+    }
+
     /// Adam's moments. Waits for queued steps.
     ///
     /// # Errors
@@ -510,14 +563,19 @@ impl Training {
         layout.tensors(&flat)
     }
 
-    /// Enhances images with the parameters as they are after the queued steps, without dropout:
+    /// Enhances images with the parameters (their average, where there is one) as they are after the
+    /// queued steps, without dropout:
     /// `input` (N, 3, H, W), `shape` = [N, H, W]. Waits for the result, of the same size.
     ///
     /// # Errors
     /// Wrong sizes, not enough memory, or the GPU refuses.
     pub fn predict(&mut self, input: &[f32], shape: [usize; 3]) -> Result<Vec<f32>> {
+        if let Some(average) = &self.average {
+            average.round_weights()?;
+        }
         if !self.predictions.contains_key(&shape) {
-            let prediction = Prediction::new(&self.shared, &self.config, shape)?;
+            let shared = self.average.as_ref().unwrap_or(&self.shared);
+            let prediction = Prediction::new(shared, &self.config, shape)?;
             self.predictions.insert(shape, prediction);
         }
         let Some(prediction) = self.predictions.get_mut(&shape) else { return Ok(Vec::new()) };
@@ -573,11 +631,24 @@ impl Training {
         let moments = [flat(&self.moments[0]), flat(&self.moments[1])];
         let rounded = self.shared.rounded.as_ref();
         let rounded = rounded.map(|buffer| Span::<bf16>::new(buffer.pointer(), trained));
+        let average = self.average.as_ref().map(|shared| flat(shared.weights.buffer()));
+        let heads_first = self.shared.weights.layout().heads_first();
         let terms = Span::<LossTerms>::new(self.terms.pointer(), 1);
         recorder.tape.push("Adam", [], move |[]| {
             let (stream, kernels) = (gpu.stream(), &gpu.kernels);
-            kernels.check_finite(stream, gradients, terms, state)?;
-            kernels.adam(stream, parameters, gradients, moments, rounded, state, gpu.scratch())
+            let scratch = gpu.scratch();
+            kernels.check_finite(stream, gradients, heads_first, terms, state, scratch)?;
+            kernels.adam(
+                stream,
+                parameters,
+                gradients,
+                moments,
+                rounded,
+                average,
+                heads_first,
+                state,
+                scratch,
+            )
         });
         recorder.tape.keep(filters.raw);
         recorder.tape.keep(filters.output.tensor);

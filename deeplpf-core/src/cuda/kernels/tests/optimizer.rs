@@ -20,6 +20,9 @@ fn adam([parameters, first, second]: [&mut Vec<f32>; 3], gradients: &[f32], stat
 fn words(state: &StepState) -> Vec<u64> {
     let mut words = vec![state.step, state.updates, state.skipped, state.not_finite];
     words.extend([state.learning_rate, state.beta1, state.beta2, state.epsilon].map(f64::to_bits));
+    words.extend([state.clip_norm, state.scale].map(f64::to_bits));
+    words.extend([state.backbone_rate, state.heads_rate].map(f64::to_bits));
+    words.extend([state.max_loss, state.average].map(f64::to_bits));
     words
 }
 
@@ -48,7 +51,8 @@ fn steps_have_the_bits_of_the_cpu_and_a_bad_one_changes_nothing() {
     let run = |gradients: &[f32], loss: &Numbers<f32>| {
         let gradients = bench.numbers(gradients);
         let loss = Span::<LossTerms>::new(loss.span().address(), 1);
-        kernels.check_finite(stream, gradients.span(), loss, state_span).unwrap();
+        let scratch = bench.scratch();
+        kernels.check_finite(stream, gradients.span(), count, loss, state_span, scratch).unwrap();
         kernels
             .adam(
                 stream,
@@ -56,6 +60,8 @@ fn steps_have_the_bits_of_the_cpu_and_a_bad_one_changes_nothing() {
                 gradients.span(),
                 [held[1].span(), held[2].span()],
                 Some(rounded.span()),
+                None,
+                count,
                 state_span,
                 bench.scratch(),
             )
