@@ -8,6 +8,7 @@ mod cudnn;
 mod driver;
 mod enhance;
 mod faults;
+mod filter_pass;
 mod network;
 mod nvrtc;
 mod stand_in;

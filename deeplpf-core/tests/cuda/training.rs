@@ -97,18 +97,24 @@ fn gradients_as_on_the_cpu() {
 struct PlainAdam {
     moments: BTreeMap<String, (Vec<f64>, Vec<f64>)>,
     updates: i32,
+    clip_norm: f64,
+    /// Of the backbone and of the heads.
+    rates: [f64; 2],
 }
 
 impl PlainAdam {
     fn step(&mut self, model: &Model, gradients: &BTreeMap<String, Vec<f64>>, rate: f64) {
         self.updates += 1;
         let (b1, b2) = (0.9f64, 0.999f64);
+        let norm = norm(gradients.values().flatten().copied());
+        let scale = if norm > self.clip_norm { self.clip_norm / norm } else { 1.0 };
         for (name, gradient) in gradients {
+            let rate = rate * self.rates[usize::from(!name.starts_with("backbonenet."))];
             let variable = model.parameters().get(name).unwrap();
             let zeros = || vec![0.0; gradient.len()];
             let (m, v) = self.moments.entry(name.clone()).or_insert_with(|| (zeros(), zeros()));
             let mut values = flat(variable.as_tensor());
-            for (i, g) in gradient.iter().enumerate() {
+            for (i, g) in gradient.iter().map(|g| scale * g).enumerate() {
                 m[i] = b1 * m[i] + (1.0 - b1) * g;
                 v[i] = b2 * v[i] + (1.0 - b2) * g * g;
                 let root = v[i].sqrt() / (1.0 - b2.powi(self.updates)).sqrt() + 1e-8;
@@ -123,14 +129,38 @@ impl PlainAdam {
 /// 24 steps with dropout and a rate that changes: losses within 1e-3 of the CPU's.
 #[test]
 fn a_trajectory_as_on_the_cpu() {
-    if !stand_in::ready() {
-        return;
+    if stand_in::ready() {
+        trajectory(&options(Execution::Graph));
     }
+}
+
+/// The same with every gradient clipped, groups of their own rates and an average of the weights.
+#[test]
+fn a_trajectory_with_clipping_rates_and_average_as_on_the_cpu() {
+    if stand_in::ready() {
+        trajectory(&TrainingOptions {
+            clip_norm: 0.01,
+            backbone_rate: 0.5,
+            heads_rate: 3.0,
+            average: 0.8,
+            ..options(Execution::Graph)
+        });
+    }
+}
+
+fn trajectory(options: &TrainingOptions) {
     let device = Device::open(0).unwrap();
     let config = small_config();
     let model = small_model(&config, DType::F64);
-    let mut training = Training::new(&device, &model, &options(Execution::Graph)).unwrap();
-    let mut adam = PlainAdam { moments: BTreeMap::new(), updates: 0 };
+    let mut training = Training::new(&device, &model, options).unwrap();
+    let clip_norm = if options.clip_norm > 0.0 { options.clip_norm } else { f64::INFINITY };
+    let rates = [options.backbone_rate, options.heads_rate];
+    let mut adam = PlainAdam { moments: BTreeMap::new(), updates: 0, clip_norm, rates };
+    let all = |model: &Model| -> Vec<f64> {
+        model.parameters().iter().flat_map(|(_, v)| flat(v.as_tensor())).collect()
+    };
+    let start = all(&model);
+    let mut average = start.clone();
     let shapes = [[1, 36, 40], [1, 40, 36]];
     let mut report = Report::default();
     let mut expected = Vec::new();
@@ -143,7 +173,19 @@ fn a_trajectory_as_on_the_cpu() {
         let tensors = (&tensor(&input, shape), &tensor(&target, shape));
         let (total, gradients) = cpu_gradients(&model, tensors, (5, step));
         adam.step(&model, &gradients, rate);
+        let t = step as f64 + 1.0;
+        let decay = options.average.min((1.0 + t) / (10.0 + t));
+        let values = all(&model);
+        average.iter_mut().zip(values).for_each(|(a, w)| *a = decay * *a + (1.0 - decay) * w);
         expected.push(total);
+    }
+    if options.average > 0.0 {
+        // The norm of how far it went: the average lies well behind the weights themselves.
+        let ours = small_model(&config, DType::F32);
+        training.store_average(&ours).unwrap();
+        let away = norm(all(&ours).iter().zip(&average).map(|(a, b)| a - b));
+        let way = norm(start.iter().zip(&average).map(|(a, b)| a - b));
+        assert!(away < 2e-2 * way, "the average is {away} away, after a way of {way}");
     }
     let reports = training.finish().unwrap();
     assert_eq!(reports.len(), 24);
