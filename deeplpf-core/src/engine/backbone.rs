@@ -63,6 +63,7 @@ pub(super) struct BackboneWeights {
 }
 
 /// Weights of what makes the finest feature map.
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub(super) enum BodyWeights {
     Unet(UnetWeights),
     ResNet { first: Weights, blocks: Vec<[Weights; 2]> },

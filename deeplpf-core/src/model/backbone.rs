@@ -31,6 +31,7 @@ pub(super) struct BackboneOutput {
 }
 
 /// What makes the finest feature map.
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 #[derive(Clone, Debug)]
 enum Body {
     Unet(Unet),
