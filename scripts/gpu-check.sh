@@ -6,7 +6,8 @@
 #   scripts/gpu-check.sh --pack FOLDER        builds the programs into FOLDER, to be taken elsewhere
 #   scripts/gpu-check.sh --dry-run            everything at tiny sizes on the tests' stand-in driver
 #
-# --programs  a folder that --pack made; otherwise they are built here (Rust, no CUDA toolkit needed)
+# --programs  a folder that --pack made; otherwise they are built here (Rust, no CUDA toolkit needed).
+#             The tests look for fixtures where they were built: the checkout must lie at the same path
 # --python    a Python with torch for the peer's rows (default: python3); they stay empty without it
 # --out       the page (default: docs/benchmarks-gpu.md; with --dry-run a temporary file)
 #

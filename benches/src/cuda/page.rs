@@ -94,10 +94,12 @@ impl Bar {
     fn row(&self, judged: bool) -> String {
         let shown = |value: Option<f64>| value.map_or("not measured".into(), self.show);
         let (ratio, met) = match (self.ours, self.peer) {
+            // Sizes and networks of a trial are not the same on both sides.
+            (Some(_), Some(_)) if !judged => (String::new(), "trial"),
             (Some(ours), Some(peer)) if peer > 0.0 => {
                 let ratio = ours / peer;
                 let met = if ratio <= self.most { "met" } else { "**not met**" };
-                (format!("{ratio:.2}"), if judged { met } else { "trial" })
+                (format!("{ratio:.2}"), met)
             }
             _ => ("".into(), "not measured"),
         };

@@ -168,14 +168,19 @@ pub fn ready() -> bool {
     match driver() {
         Ok(_) => true,
         Err(reason) => {
-            let name = std::thread::current().name().unwrap_or("a CUDA test").to_owned();
-            // Past libtest's capture, which shows only the output of failed tests.
-            use std::io::Write as _;
-            let line = format!("\nSKIPPED {name}: {reason}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            skipped(reason);
             false
         }
     }
+}
+
+/// Says that the running test was skipped, by its name.
+pub fn skipped(reason: &str) {
+    let name = std::thread::current().name().unwrap_or("a CUDA test").to_owned();
+    // Past libtest's capture, which shows only the output of failed tests.
+    use std::io::Write as _;
+    let line = format!("\nSKIPPED {name}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// The folder of the stand-in's libraries, for `LD_LIBRARY_PATH` of another program; `None` on a GPU or
