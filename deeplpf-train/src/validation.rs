@@ -18,15 +18,21 @@ pub(crate) struct Validated<'a> {
     pub filters: Option<&'a StackParams<f32>>,
 }
 
-/// 10 log10(1 / MSE) in decibels over float values clamped to [0, 1], the release's definition;
-/// infinite for equal images. Both (3, H, W).
+/// In decibels: differences of 1/400 of an 8-bit level. Without it one picture that equals its target
+/// would make the mean infinite, which would never be surpassed, and which JSON cannot hold.
+const MOST_PSNR: f64 = 100.0;
+
+/// 10 log10(1 / MSE) in decibels over float values clamped to [0, 1], the release's definition, but at
+/// most 100. Both (3, H, W).
 pub fn psnr(prediction: ArrayView3<'_, f32>, target: ArrayView3<'_, f32>) -> f64 {
     let sum: f64 = prediction
         .iter()
         .zip(target.iter())
         .map(|(&p, &t)| (f64::from(p.clamp(0.0, 1.0)) - f64::from(t.clamp(0.0, 1.0))).powi(2))
         .sum();
-    -10.0 * (sum / prediction.len() as f64).log10()
+    let psnr = -10.0 * (sum / prediction.len() as f64).log10();
+    // Not f64::min, which would make a number of NaN.
+    if psnr > MOST_PSNR { MOST_PSNR } else { psnr }
 }
 
 /// Mean PSNR of the model over the pairs.
@@ -64,4 +70,20 @@ fn filters(model: &Model, raw: &Tensor) -> Result<FilterStack<f32>> {
     let raw = raw.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(FilterStack::from_raw(&model.config().stack(), &raw)
         .map_err(deeplpf_core::CoreError::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+
+    #[test]
+    fn equal_pictures_have_a_psnr_that_a_file_can_hold() {
+        let picture = |value: f32| Array3::from_elem((3, 4, 4), value);
+        let of = |a: f32, b: f32| psnr(picture(a).view(), picture(b).view());
+        assert_eq!(of(0.25, 0.25), 100.0);
+        assert!((of(0.25, 0.35) - 20.0).abs() < 1e-5);
+        assert!(of(0.25, f32::NAN).is_nan());
+    }
 }
