@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use deeplpf_eval::metrics::{choose_metrics, standard_metrics};
-use deeplpf_eval::{Caption, Comparison, ImageMetric, Table, compare_folders, resolution};
+use deeplpf_eval::{
+    Caption, Comparison, EvalError, ImageMetric, Table, compare_folders, resolution,
+};
 use deeplpf_experiments::read_lpips_vgg;
 
 use super::exit_code;
@@ -70,6 +72,10 @@ mean is null and \"failures\" says why: a mean over fewer images would be anothe
 
 /// Compares and prints.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Before the weights, which may be fetched and are large.
+    if let Some(path) = [&args.predictions, &args.targets].into_iter().find(|path| !path.exists()) {
+        return Err(EvalError::NoSuchPath(path.clone()).into());
+    }
     let comparison = compare_folders(&args.predictions, &args.targets, &metrics(args)?)?;
     tell_left_over(&comparison);
     if let Some(note) = mixed_depths(&comparison) {

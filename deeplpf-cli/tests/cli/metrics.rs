@@ -136,6 +136,8 @@ fn lpips_says_what_it_lacks() {
     let vgg = "metrics p t --metrics lpips_vgg --lpips-vgg-weights";
     room.run(&format!("{vgg} vgg.safetensors")).fails(&["vgg.safetensors", "safetensors"]);
     room.run(&format!("{vgg} missing.pth")).fails(&["missing.pth"]);
+    let nowhere = "metrics nowhere t --metrics lpips_vgg --lpips-vgg-weights missing.pth";
+    room.run(nowhere).fails(&["no file or folder nowhere"]);
     // The weights of another network.
     room.write_model(&crate::room::small_model(), "w.safetensors");
     room.run(&format!("{vgg} w.safetensors")).fails(&["w.safetensors", "features.0.weight"]);
