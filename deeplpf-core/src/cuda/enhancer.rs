@@ -21,9 +21,10 @@ use super::{
     error::{CudaError, Doing},
     gpu::Gpu,
     memory::{Buffer, Pinned},
-    network::{Backbone, Filters, Maps, Number, Recorder, Shared, require_supported},
+    network::{Backbone, Filters, HeadInput, Maps, Number, Recorder, Shared, require_supported},
     parameters::Weights,
     prediction::Prediction,
+    span::Span,
     staging::Staging,
     tape::{Arena, Program, Tensor},
 };
@@ -86,6 +87,7 @@ impl Enhancer {
             back: None,
             whole: BTreeMap::new(),
             strips: BTreeMap::new(),
+            across: None,
             config: config.clone(),
             shared,
         };
@@ -326,6 +328,8 @@ struct Worker {
     // Dropped before the memory their launches name.
     whole: BTreeMap<[usize; 3], Prediction>,
     strips: BTreeMap<(usize, usize), Strip>,
+    /// Once a photograph came in strips.
+    across: Option<Across>,
     arena: Arena,
     staging: Staging,
     /// Page-locked memory of the last result, for the next one.
@@ -333,6 +337,22 @@ struct Worker {
     config: ModelConfig,
     shared: Shared,
     device: Device,
+}
+
+/// Memory that the strips of a photograph fill together.
+struct Across {
+    /// What the heads read; the strips write the encoder's levels of it.
+    heads: Buffer,
+    /// Which rows of the photograph the strip is: [`StripRows::rows`](super::kernels::StripRows).
+    rows: Buffer,
+}
+
+impl Across {
+    fn new<T: Number>(device: &Device, config: &ModelConfig) -> Result<Self, CudaError> {
+        let heads = Buffer::zeros(device, "the heads' input", HeadInput::<T>::bytes(config, 1))?;
+        let rows = Buffer::zeros(device, "a strip's place", 4 * size_of::<f32>())?;
+        Ok(Self { heads, rows })
+    }
 }
 
 /// The U-Net on some rows: Y1 and the U-Net's image, without border.
@@ -425,6 +445,13 @@ impl Worker {
         // Programs of whole photographs would keep their inputs beside this one's.
         self.device.synchronize()?;
         self.whole.clear();
+        if self.across.is_none() {
+            let (device, config) = (&self.device, &self.config);
+            self.across = Some(match self.shared.precision {
+                Precision::Bf16 => Across::new::<bf16>(device, config)?,
+                Precision::Fp32 | Precision::Tf32 => Across::new::<f32>(device, config)?,
+            });
+        }
         let plane = height * width;
         let bytes = 3 * plane * size_of::<f32>();
         let image = Buffer::zeros(&self.device, "a photograph", bytes)?;
@@ -488,6 +515,12 @@ impl Worker {
         })
     }
 
+    /// What the heads of a photograph in strips read.
+    fn head_input<T: Number>(&self, recorder: &mut Recorder) -> HeadInput<T> {
+        let memory = self.across.as_ref().map(|across| across.heads.pointer());
+        HeadInput::new(recorder, &self.config, 1, None, memory)
+    }
+
     fn record_strip<T: Number>(&self, (height, width): (usize, usize)) -> Result<Strip, CudaError> {
         let recorder = &mut Recorder::new(&self.shared, false)?;
         let shape = [1, 3, height, width];
@@ -497,7 +530,10 @@ impl Worker {
         let input = recorder.maps::<f32>(shape, 1);
         recorder.convert(arrived, input);
         let rounded = T::image(recorder, input);
-        let backbone = Backbone::<T>::record(recorder, self.config.widths, input, rounded)?;
+        let heads = self.head_input::<T>(recorder);
+        let rows = self.across.as_ref().map(|across| Span::new(across.rows.pointer(), 4));
+        let (seen, levels) = ((input, rounded), heads.encoder());
+        let backbone = Backbone::<T>::record(recorder, self.config.widths, seen, &levels, rows)?;
         let residual = recorder.maps::<f32>(shape, 0);
         recorder.convert(backbone.residual, residual);
         let (image, residual) = (backbone.image.tensor, residual.tensor);
@@ -517,12 +553,15 @@ impl Worker {
         let (plane, strip_plane) = (height * width, place.height() * width);
         let shape = (place.height(), width);
         let input = self.strip(shape)?.input.pointer();
-        let parts: Vec<(&[f32], u64)> = (0..3)
+        // Whole numbers below 2^24, as no photograph has so many rows.
+        let rows = [height, place.top, place.first, place.end].map(|row| row as f32);
+        let mut parts: Vec<(&[f32], u64)> = (0..3)
             .map(|channel| {
                 let rows = &pixels[channel * plane + place.top * width..][..strip_plane];
                 (rows, input + (channel * strip_plane * size_of::<f32>()) as u64)
             })
             .collect();
+        parts.extend(self.across.as_ref().map(|across| (&rows[..], across.rows.pointer())));
         self.staging.upload(&parts)?;
         let Some(strip) = self.strips.get_mut(&shape) else { return Ok(()) };
         // Strips of one picture: one or two shapes, a few times each. A graph does not pay.
@@ -568,9 +607,10 @@ impl Worker {
         let residual = recorder.tape.fixed(residual.pointer(), bytes);
         let image = recorder.tape.fixed(image.pointer(), bytes);
         let seen = (Maps::of(residual, shape, 0), Maps::of(image, shape, 0));
+        let heads = self.head_input::<T>(recorder);
         let raw = match wanted {
-            Wanted::Filtered => Filters::<T>::record(recorder, &self.config, seen, None)?.raw,
-            _ => Filters::<T>::record_parameters(recorder, &self.config, seen)?,
+            Wanted::Filtered => Filters::<T>::record(recorder, &self.config, heads, seen)?.raw,
+            _ => Filters::<T>::record_parameters(recorder, &self.config, heads, seen)?,
         };
         recorder.tape.keep(raw);
         let mut program = std::mem::take(&mut recorder.tape).compile(&self.device);

@@ -7,7 +7,7 @@ use super::{
     Device, Execution, Precision,
     error::{CudaError, Doing},
     memory::Buffer,
-    network::{Backbone, Filters, Maps, Number, Recorder, Shared},
+    network::{Backbone, Filters, HeadInput, Maps, Number, Recorder, Shared},
     tape::{Arena, Program, Tensor},
 };
 use crate::{MIN_SIDE, ModelConfig};
@@ -56,9 +56,11 @@ impl Prediction {
         let input = recorder.maps::<f32>(shape, 1);
         recorder.convert(arrived, input);
         let rounded = T::image(recorder, input);
-        let backbone = Backbone::<T>::record(recorder, config.widths, input, rounded)?;
+        let heads = HeadInput::<T>::new(recorder, config, batch, None, None);
+        let (seen, levels) = ((input, rounded), heads.encoder());
+        let backbone = Backbone::<T>::record(recorder, config.widths, seen, &levels, None)?;
         let seen = (backbone.residual, backbone.image);
-        let filters = Filters::<T>::record(recorder, config, seen, None)?;
+        let filters = Filters::<T>::record(recorder, config, heads, seen)?;
         let (output, raw) = (filters.output.tensor, filters.raw);
         recorder.tape.keep(output);
         recorder.tape.keep(raw);

@@ -29,24 +29,25 @@ pub(super) struct Staging {
     device: Device,
     stream: Arc<CudaStream>,
     slots: Vec<Slot>,
+    /// Numbers that either has room for.
+    room: usize,
     next: usize,
 }
 
 impl Staging {
     pub fn new(device: &Device) -> Result<Self, CudaError> {
         let stream = device.new_stream()?;
-        Ok(Self { device: device.clone(), stream, slots: Vec::new(), next: 0 })
+        Ok(Self { device: device.clone(), stream, slots: Vec::new(), room: 0, next: 0 })
     }
 
     /// Makes room for uploads of `count` numbers.
     fn reserve(&mut self, count: usize) -> Result<(), CudaError> {
-        let enough = |slot: &Slot| slot.device.len() >= count * size_of::<f32>();
-        if !self.slots.is_empty() && self.slots.iter().all(enough) {
+        if count <= self.room {
             return Ok(());
         }
         self.device.synchronize()?;
         self.stream.synchronize().doing("finish its copies")?;
-        self.slots.clear();
+        (self.room, self.slots) = (0, Vec::new());
         for _ in 0..2 {
             let bytes = count * size_of::<f32>();
             self.slots.push(Slot {
@@ -57,7 +58,9 @@ impl Staging {
             });
         }
         // The buffers were cleared on the device's stream; copies are queued on another.
-        self.device.synchronize()
+        self.device.synchronize()?;
+        self.room = count;
+        Ok(())
     }
 
     /// Queues the upload of `parts`, one behind the other, and on the device's stream, as soon as they

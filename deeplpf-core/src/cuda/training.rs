@@ -20,7 +20,7 @@ use super::{
     gpu::Gpu,
     kernels::{Dropout, LossSettings, LossTerms, Pick, StepState, loss_workspace},
     memory::{Buffer, Pinned, Plain},
-    network::{Backbone, Filters, Maps, Number, Recorder, Shared, require_supported},
+    network::{Backbone, Filters, HeadInput, Maps, Number, Recorder, Shared, require_supported},
     parameters::Weights,
     prediction::Prediction,
     span::Span,
@@ -616,14 +616,16 @@ impl Training {
         let rounded = T::image(recorder, input);
         let state = Span::<StepState>::new(self.state.pointer(), 1);
         let dropout = Dropout { probability: self.config.dropout, seed: self.options.seed, state };
-        let backbone = Backbone::<T>::record(recorder, self.config.widths, input, rounded)?;
+        let heads = HeadInput::<T>::new(recorder, &self.config, batch, Some(dropout), None);
+        let (seen, levels) = ((input, rounded), heads.encoder());
+        let backbone = Backbone::<T>::record(recorder, self.config.widths, seen, &levels, None)?;
         let seen = (backbone.residual, backbone.image);
-        let filters = Filters::<T>::record(recorder, &self.config, seen, Some(dropout))?;
+        let filters = Filters::<T>::record(recorder, &self.config, heads, seen)?;
         let gradient = self.record_loss(recorder, filters.output, target)?;
-        let (image, residual) = filters.backward(recorder, gradient)?;
-        let through_image = backbone.backward_image(recorder, image)?;
+        let seen = filters.backward(recorder, gradient)?;
+        let through_image = backbone.backward_image(recorder, seen.image)?;
         filters.backward_weights(recorder)?;
-        backbone.backward(recorder, through_image, Some(residual))?;
+        backbone.backward(recorder, through_image, Some(seen.residual), &seen.levels)?;
         let trained = self.shared.weights.layout().trained();
         let flat = |buffer: &Buffer| Span::<f32>::new(buffer.pointer(), trained);
         let parameters = flat(self.shared.weights.buffer());

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use candle_core::DType;
 use deeplpf_core::{
-    Compute, EnhanceOptions, Enhancer, Fixes, GivenParameters, ModelConfig, Precision,
+    Checkpoint, Compute, EnhanceOptions, Enhancer, Fixes, GivenParameters, ModelConfig, Precision,
     cuda::{self, Device},
 };
 use deeplpf_filters::Dialect;
@@ -162,4 +162,33 @@ fn types_cross_threads() {
     shared::<cuda::Enhancer>();
     shared::<Enhancer>();
     shared::<cuda::ResidentPairs>();
+}
+
+/// The weights inside the program, which have all fixes, whole and in strips: within one of 255 levels.
+#[test]
+fn the_default_weights_as_on_the_cpu() {
+    if !stand_in::ready() {
+        return;
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../weights/default.safetensors");
+    let checkpoint = Checkpoint::read(file.as_ref()).unwrap();
+    let model = checkpoint.model(None, DType::F32, &candle_core::Device::Cpu).unwrap();
+    assert!(model.config().fixes == Fixes::ALL);
+    let compute = Compute::Cuda(Device::open(0).unwrap());
+    let gpu = Enhancer::on(model.clone(), &compute, Precision::Fp32).unwrap();
+    let image = photograph(290, 36, 8);
+    let cpu = Enhancer::new(model).unwrap();
+    let expected = enhanced(&cpu, &image, &EnhanceOptions::default());
+    let mut report = Report::default();
+    for tile in [None, NonZeroUsize::new(32)] {
+        let options = EnhanceOptions { tile, ..Default::default() };
+        let ours = enhanced(&gpu, &image, &options);
+        let differences = ours.iter().zip(&expected).map(|(a, b)| f64::from((a - b).abs()));
+        let mut differences: Vec<f64> = differences.collect();
+        differences.sort_by(f64::total_cmp);
+        // Pixels on an ellipse's edge may fall to either side.
+        let most = differences[differences.len() * 999 / 1000];
+        report.at_most(&format!("strips {tile:?}"), most, 1.0 / 255.0);
+    }
+    report.finish();
 }

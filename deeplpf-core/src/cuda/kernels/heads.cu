@@ -1,100 +1,7 @@
-// The two ends of the parameter heads. Small work: what counts is that it is one launch for all heads.
+// What follows the last convolution of the parameter heads. Small work: what counts is that it is one
+// launch for all heads.
 
 constexpr int most_heads = 4, most_channels = 1024;
-constexpr int image_channels = 3, patches = 28;
-
-struct HeadWeights {
-    u64 weight, weight_gradient, composed;
-    u32 outputs, other_image;
-};
-
-struct ComposeWeights {
-    HeadWeights heads[most_heads];
-    u64 final_weight, final_bias, final_weight_gradient, final_bias_gradient;
-    u32 features, head_count;
-
-    // Row of the final convolution that a head's input channel is: it reads the features first and the
-    // image, which is the first three rows, last.
-    __device__ __forceinline__ int row_of(int channel) const {
-        const int rest = features - image_channels;
-        return channel < rest ? channel + image_channels : channel - rest;
-    }
-
-    // Entry of the final convolution as a matrix, the bias last.
-    __device__ __forceinline__ float entry(int row, int patch) const {
-        return patch < patches - 1 ? reinterpret_cast<const float *>(final_weight)[row * (patches - 1) + patch]
-                                   : reinterpret_cast<const float *>(final_bias)[row];
-    }
-};
-
-template <typename T> __device__ __forceinline__ void compose_weights(const ComposeWeights &a) {
-    const HeadWeights head = a.heads[blockIdx.y];
-    const int inputs = patches + (head.other_image ? image_channels : 0);
-    const int index = blockIdx.x * 256 + threadIdx.x;
-    if (index >= head.outputs * inputs * 9) return;
-    const int output = index / (inputs * 9), patch = index / 9 % inputs, tap = index % 9;
-    const float *weight = reinterpret_cast<const float *>(head.weight) + output * a.features * 9 + tap;
-    const int rest = a.features - image_channels;
-    float sum = 0;
-    if (patch >= patches) {
-        sum = weight[(rest + patch - patches) * 9];
-    } else {
-        const int channels = head.other_image ? rest : a.features;
-        for (int channel = 0; channel < channels; channel++)
-            sum += weight[channel * 9] * a.entry(a.row_of(channel), patch);
-    }
-    reinterpret_cast<T *>(head.composed)[index] = Rounded<T>::of(sum);
-}
-
-// The gradient of one row of the final convolution: warps share out the outputs and taps.
-template <typename T> __device__ __forceinline__ void compose_row_gradient(const ComposeWeights &a, int row) {
-    __shared__ float parts[8][32];
-    const int rest = a.features - image_channels;
-    const int patch = threadIdx.x % 32, part = threadIdx.x / 32;
-    const int channel = row < image_channels ? rest + row : row - image_channels;
-    float sum = 0;
-    for (int h = 0; h < a.head_count; h++) {
-        const HeadWeights head = a.heads[h];
-        if ((row < image_channels && head.other_image) || patch >= patches) continue;
-        const int inputs = patches + (head.other_image ? image_channels : 0);
-        const float *weight = reinterpret_cast<const float *>(head.weight);
-        const T *gradient = reinterpret_cast<const T *>(head.composed);
-        for (int i = part; i < head.outputs * 9; i += 8) {
-            const int output = i / 9, tap = i % 9;
-            sum += weight[(output * a.features + channel) * 9 + tap] *
-                   to_float(gradient[(output * inputs + patch) * 9 + tap]);
-        }
-    }
-    parts[part][patch] = sum;
-    __syncthreads();
-    if (part > 0 || patch >= patches) return;
-    for (int i = 1; i < 8; i++) sum += parts[i][patch];
-    float *to = patch < patches - 1
-                    ? reinterpret_cast<float *>(a.final_weight_gradient) + row * (patches - 1) + patch
-                    : reinterpret_cast<float *>(a.final_bias_gradient) + row;
-    *to = row < image_channels ? *to + sum : sum;
-}
-
-template <typename T> __device__ __forceinline__ void compose_weights_backward(const ComposeWeights &a) {
-    if (blockIdx.x < a.features) return compose_row_gradient<T>(a, blockIdx.x);
-    const int blocks = (gridDim.x - a.features) / a.head_count;
-    const int block = blockIdx.x - a.features;
-    const HeadWeights head = a.heads[block / blocks];
-    const int index = block % blocks * 256 + threadIdx.x;
-    const int features = a.features, rest = features - image_channels;
-    if (index >= head.outputs * features * 9) return;
-    const int output = index / (features * 9), channel = index / 9 % features, tap = index % 9;
-    const int inputs = patches + (head.other_image ? image_channels : 0);
-    const T *gradient = reinterpret_cast<const T *>(head.composed) + output * inputs * 9 + tap;
-    float sum = 0;
-    if (head.other_image && channel >= rest) {
-        sum = to_float(gradient[(patches + channel - rest) * 9]);
-    } else {
-        const int row = a.row_of(channel);
-        for (int patch = 0; patch < patches; patch++) sum += to_float(gradient[patch * 9]) * a.entry(row, patch);
-    }
-    reinterpret_cast<float *>(head.weight_gradient)[index] = sum;
-}
 
 struct Linear {
     u64 weight, bias, weight_gradient, bias_gradient;
@@ -236,7 +143,5 @@ template <typename T> __device__ __forceinline__ void head_outputs_backward(cons
     extern "C" __global__ void __launch_bounds__(threads) name##_f32(const Argument argument) { name<float>(argument); } \
     extern "C" __global__ void __launch_bounds__(threads) name##_bf16(const Argument argument) { name<bf16>(argument); }
 
-BOTH(compose_weights, ComposeWeights, 256)
-BOTH(compose_weights_backward, ComposeWeights, 256)
 BOTH(head_outputs, HeadOutputs, 256)
 BOTH(head_outputs_backward, HeadOutputs, 128)

@@ -1,4 +1,4 @@
-//! The two ends of the parameter heads: the first convolution's weights, and what follows the last.
+//! What follows the last convolution of the parameter heads.
 
 use super::*;
 use crate::{cuda::span::Activation, random::Purpose};
@@ -7,10 +7,6 @@ pub(super) const SOURCE: module::Source = module::Source {
     name: "heads.cu",
     text: include_str!("heads.cu"),
     kernels: &[
-        "compose_weights_f32",
-        "compose_weights_bf16",
-        "compose_weights_backward_f32",
-        "compose_weights_backward_bf16",
         "head_outputs_f32",
         "head_outputs_bf16",
         "head_outputs_backward_f32",
@@ -19,56 +15,9 @@ pub(super) const SOURCE: module::Source = module::Source {
 };
 
 /// Heads one launch takes.
-const MOST_HEADS: usize = 4;
+pub(super) const MOST_HEADS: usize = 4;
 /// Channels a head's last convolution may have.
 const MOST_CHANNELS: usize = 1024;
-/// Channels of an image.
-const IMAGE: usize = 3;
-/// 3x3 patches of the three channels of the U-Net's image, and one for the bias.
-const PATCHES: usize = 9 * IMAGE + 1;
-
-/// The first convolution of a head, as the model stores it and as it is computed: on the resized
-/// patches of the U-Net's image (28 channels) and, for heads that see another image than Y1, that
-/// image (3 more), instead of on the features.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadWeights<T> {
-    /// Its output channels O.
-    pub outputs: usize,
-    /// (O, F, 3, 3): the features first, the image last.
-    pub weight: Span<f32>,
-    /// Gradient of `weight`; needed on the way back only.
-    pub weight_gradient: Option<Span<f32>>,
-    /// Whether the image is another than Y1.
-    pub other_image: bool,
-    /// (O, 28 or 31, 3, 3): written on the way there; on the way back its gradient, read.
-    pub composed: Span<T>,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct RawHeadWeights {
-    weight: u64,
-    weight_gradient: u64,
-    composed: u64,
-    outputs: u32,
-    other_image: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct ComposeWeights {
-    heads: [RawHeadWeights; MOST_HEADS],
-    final_weight: u64,
-    final_bias: u64,
-    final_weight_gradient: u64,
-    final_bias_gradient: u64,
-    features: u32,
-    head_count: u32,
-}
-
-// SAFETY: numbers, addresses and such structures, as `ComposeWeights` in heads.cu.
-unsafe impl Argument for ComposeWeights {}
-
 /// Dropout before the heads' linear layers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dropout {
@@ -195,11 +144,11 @@ struct HeadOutputs {
     slope: f32,
 }
 
-// SAFETY: as above.
+// SAFETY: numbers, addresses and such structures, as `HeadOutputs` in heads.cu.
 unsafe impl Argument for HeadOutputs {}
 
 /// That there are some heads and not too many.
-fn some_heads(count: usize) -> Result<(), CudaError> {
+pub(super) fn some_heads(count: usize) -> Result<(), CudaError> {
     require(
         (1..=MOST_HEADS).contains(&count),
         "heads of one launch",
@@ -209,42 +158,6 @@ fn some_heads(count: usize) -> Result<(), CudaError> {
 }
 
 impl Kernels {
-    /// The composed weights of heads' first convolutions: for patch d, the sum over the features c of
-    /// weight[o, c, i, j] rows[c, d], where rows (F, 28) is the final convolution's weight (F, 3, 3, 3)
-    /// with its bias as the last column, Y1's rows first; the weights of another image unchanged.
-    pub fn compose_weights<T: Activation>(
-        &self,
-        stream: &CudaStream,
-        features: usize,
-        final_layer: [Span<f32>; 2],
-        heads: &[HeadWeights<T>],
-    ) -> Result<(), CudaError> {
-        let argument = compose_argument(features, final_layer, None, heads)?;
-        let most = heads.iter().map(|head| head.outputs).max().unwrap_or(0);
-        let kernel = T::kernel(["compose_weights_f32", "compose_weights_bf16"]);
-        let grid = [blocks(most * (PATCHES + IMAGE) * 9, 256), heads.len() as u32, 1];
-        self.heads.launch(stream, kernel, grid, [256, 1], argument)
-    }
-
-    /// The way back of [`Self::compose_weights`]: every head's `weight_gradient` is overwritten; of
-    /// the final convolution's gradients (weight, bias), the first three outputs' (those of Y1) are
-    /// added to, the others' overwritten.
-    pub fn compose_weights_backward<T: Activation>(
-        &self,
-        stream: &CudaStream,
-        features: usize,
-        final_layer: [Span<f32>; 2],
-        final_gradient: [Span<f32>; 2],
-        heads: &[HeadWeights<T>],
-    ) -> Result<(), CudaError> {
-        let argument = compose_argument(features, final_layer, Some(final_gradient), heads)?;
-        let most = heads.iter().map(|head| head.outputs).max().unwrap_or(0);
-        let kernel = T::kernel(["compose_weights_backward_f32", "compose_weights_backward_bf16"]);
-        // One block for each feature's row, the others for the weights.
-        let weights = blocks(most * features * 9, 256) * heads.len() as u32;
-        self.heads.launch(stream, kernel, [features as u32 + weights, 1, 1], [256, 1], argument)
-    }
-
     /// Raw parameters of all images, (N, `raw_len`), from the last convolutions of `heads`; what no
     /// head writes stays. Without `dropout` for evaluation. The masks are those of the CPU for the
     /// same seed and step.
@@ -281,59 +194,6 @@ impl Kernels {
         let kernel = T::kernel(["head_outputs_backward_f32", "head_outputs_backward_bf16"]);
         self.heads.launch(stream, kernel, [most as u32, heads.len() as u32, 1], [128, 1], argument)
     }
-}
-
-fn compose_argument<T>(
-    features: usize,
-    [final_weight, final_bias]: [Span<f32>; 2],
-    gradient: Option<[Span<f32>; 2]>,
-    heads: &[HeadWeights<T>],
-) -> Result<ComposeWeights, CudaError> {
-    some_heads(heads.len())?;
-    require(
-        features > IMAGE,
-        "features",
-        || features.to_string(),
-        || format!("more than {IMAGE}"),
-    )?;
-    for [weight, bias] in [Some([final_weight, final_bias]), gradient].into_iter().flatten() {
-        enough("final convolution", weight, features * (PATCHES - 1))?;
-        enough("final convolution", bias, features)?;
-    }
-    let none =
-        RawHeadWeights { weight: 0, weight_gradient: 0, composed: 0, outputs: 0, other_image: 0 };
-    let mut raw = [none; MOST_HEADS];
-    for (raw, head) in raw.iter_mut().zip(heads) {
-        let inputs = PATCHES + if head.other_image { IMAGE } else { 0 };
-        enough("weights of a head", head.weight, head.outputs * features * 9)?;
-        enough("composed weights", head.composed, head.outputs * inputs * 9)?;
-        if let Some(gradient) = head.weight_gradient {
-            enough("gradient of a head's weights", gradient, head.outputs * features * 9)?;
-        }
-        require(
-            gradient.is_none() || head.weight_gradient.is_some(),
-            "gradient of a head's weights",
-            || "none".into(),
-            || "memory for it".into(),
-        )?;
-        *raw = RawHeadWeights {
-            weight: head.weight.address(),
-            weight_gradient: head.weight_gradient.map_or(0, Span::address),
-            composed: head.composed.address(),
-            outputs: head.outputs as u32,
-            other_image: head.other_image.into(),
-        };
-    }
-    let [weight_gradient, bias_gradient] = gradient.map_or([0; 2], |g| g.map(Span::address));
-    Ok(ComposeWeights {
-        heads: raw,
-        final_weight: final_weight.address(),
-        final_bias: final_bias.address(),
-        final_weight_gradient: weight_gradient,
-        final_bias_gradient: bias_gradient,
-        features: features as u32,
-        head_count: heads.len() as u32,
-    })
 }
 
 fn raw_head<T>(

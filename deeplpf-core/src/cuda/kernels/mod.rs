@@ -5,6 +5,7 @@
 //! where a launcher says so. Every kernel is deterministic: sums over pixels go through partial sums
 //! in a fixed order, never through floating-point atomics.
 
+mod composition;
 mod filters;
 mod heads;
 mod images;
@@ -22,12 +23,14 @@ use super::{
 };
 use module::{Argument, Module};
 
+pub(crate) use composition::{HeadWeights, Projection, Wiring};
 pub(crate) use filters::FilterKernels;
-pub(crate) use heads::{Dropout, HeadOutput, HeadOutputGradient, HeadWeights, Linear};
+pub(crate) use heads::{Dropout, HeadOutput, HeadOutputGradient, Linear};
 pub(crate) use images::Pick;
 pub(crate) use layers::Slope;
 pub(crate) use loss::{LossSettings, LossTerms, loss_workspace};
 pub(crate) use optimizer::StepState;
+pub(crate) use resize::StripRows;
 
 /// Sums that [`Scratch::sums`] must hold.
 pub(crate) const SCRATCH_SUMS: usize = 1 << 18;
@@ -60,6 +63,7 @@ pub(crate) struct Kernels {
     images: Module,
     layers: Module,
     resize: Module,
+    composition: Module,
     heads: Module,
     loss: Module,
     optimizer: Module,
@@ -72,26 +76,29 @@ impl Kernels {
     /// [`CudaError::Compile`] with nvrtc's words.
     pub fn new(device: &Device) -> Result<Self, CudaError> {
         let load = |source| move || Module::compile(device, source);
-        let (images, layers, resize, heads, loss, optimizer) = std::thread::scope(|scope| {
-            let others = [
-                scope.spawn(load(&images::SOURCE)),
-                scope.spawn(load(&resize::SOURCE)),
-                scope.spawn(load(&heads::SOURCE)),
-                scope.spawn(load(&loss::SOURCE)),
-                scope.spawn(load(&optimizer::SOURCE)),
-            ];
-            let layers = load(&layers::SOURCE)();
-            let [images, resize, heads, loss, optimizer] =
-                others.map(|thread| match thread.join() {
-                    Ok(module) => module,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                });
-            (images, layers, resize, heads, loss, optimizer)
-        });
+        let (images, layers, resize, composition, heads, loss, optimizer) =
+            std::thread::scope(|scope| {
+                let others = [
+                    scope.spawn(load(&images::SOURCE)),
+                    scope.spawn(load(&resize::SOURCE)),
+                    scope.spawn(load(&composition::SOURCE)),
+                    scope.spawn(load(&heads::SOURCE)),
+                    scope.spawn(load(&loss::SOURCE)),
+                    scope.spawn(load(&optimizer::SOURCE)),
+                ];
+                let layers = load(&layers::SOURCE)();
+                let [images, resize, composition, heads, loss, optimizer] =
+                    others.map(|thread| match thread.join() {
+                        Ok(module) => module,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    });
+                (images, layers, resize, composition, heads, loss, optimizer)
+            });
         Ok(Self {
             images: images?,
             layers: layers?,
             resize: resize?,
+            composition: composition?,
             heads: heads?,
             loss: loss?,
             optimizer: optimizer?,

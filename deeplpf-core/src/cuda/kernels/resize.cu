@@ -5,7 +5,21 @@
 struct Resize {
     Planes input, out;
     float row_scale, column_scale; // pixels of the fine image per pixel of the resized one
-    u32 accumulate, padding;
+    u64 strip;                     // four numbers, where the input is a strip of a taller picture
+    u32 level;                     // rows of the picture to one of the input, as a power of two
+    u32 accumulate;
+};
+
+// Rows `first` to `end` of a plane of `whole`, of which the rows from `top` on are there.
+struct Strip {
+    int whole, top, first, end;
+
+    __device__ __forceinline__ Strip(const Resize &a) : whole(a.input.height), top(0), first(0), end(whole) {
+        if (a.strip == 0) return;
+        const float *rows = reinterpret_cast<const float *>(a.strip);
+        whole = int(rows[0]) >> a.level, top = int(rows[1]) >> a.level;
+        first = int(rows[2]) >> a.level, end = int(rows[3]) >> a.level;
+    }
 };
 
 // Where pixel `output` of the resized image reads along one axis. Rounded as on the CPU, step by step.
@@ -43,8 +57,13 @@ template <typename T> __device__ __forceinline__ void resize(const Resize &a) {
     const int x = blockIdx.x * 32 + threadIdx.x, y = blockIdx.y * 8 + threadIdx.y;
     if (x >= a.out.width || y >= a.out.height) return;
     const int image = blockIdx.z / a.out.channels, channel = blockIdx.z - image * a.out.channels;
-    const Plane<float> input(a.input, image, channel);
-    const Tap row(y, a.row_scale, input.height), column(x, a.column_scale, input.width);
+    const Plane<T> input(a.input, image, channel);
+    const Strip strip(a);
+    const float scale = a.strip == 0 ? a.row_scale : float(strip.whole) / float(a.out.height);
+    Tap row(y, scale, strip.whole);
+    if (row.low < strip.first || row.low >= strip.end) return;
+    row.low -= strip.top, row.high -= strip.top;
+    const Tap column(x, a.column_scale, input.width);
     const float left = 1.0f - column.weight, right = column.weight;
     const float low = left * input.at(row.low, column.low) + right * input.at(row.low, column.high);
     const float high = left * input.at(row.high, column.low) + right * input.at(row.high, column.high);
@@ -70,8 +89,7 @@ template <typename T> __device__ __forceinline__ void resize_backward(const Resi
     const int x = blockIdx.x * 32 + threadIdx.x, y = blockIdx.y * 8 + threadIdx.y;
     if (x >= a.out.width || y >= a.out.height) return;
     const int image = blockIdx.z / a.out.channels, channel = blockIdx.z - image * a.out.channels;
-    const Plane<T> gradient(a.input, image, channel);
-    const Plane<float> out(a.out, image, channel);
+    const Plane<T> gradient(a.input, image, channel), out(a.out, image, channel);
     const Readers rows(y, a.row_scale, a.out.height, gradient.height);
     const Readers columns(x, a.column_scale, a.out.width, gradient.width);
     const float sum = gather(gradient, a, y, rows, x, columns);

@@ -30,8 +30,19 @@ struct Resize {
     /// Input pixels per output pixel, as PyTorch rounds it.
     row_scale: f32,
     column_scale: f32,
+    strip: u64,
+    level: u32,
     accumulate: u32,
-    padding: u32,
+}
+
+/// That an image is a level of some rows of a picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StripRows {
+    /// Four whole numbers: rows of the picture, the first that is there, the first and the end of those
+    /// that are resized; where those of the strip begin, multiples of two to the power of the level.
+    pub rows: Span<f32>,
+    /// How often its rows were halved.
+    pub level: u32,
 }
 
 // SAFETY: numbers and such structures, as `Resize` in resize.cu.
@@ -49,8 +60,9 @@ fn argument<S, T>(
         out,
         row_scale: fine.height as f32 / coarse.height as f32,
         column_scale: fine.width as f32 / coarse.width as f32,
+        strip: 0,
+        level: 0,
         accumulate: accumulate.into(),
-        padding: 0,
     }
 }
 
@@ -59,30 +71,35 @@ fn grid<T>(out: Planes<T>, planes: usize) -> [u32; 3] {
 }
 
 impl Kernels {
-    /// `image` (N, C, H, W) resized to the size of `out` (N, C, h, w), which has no border.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the fix wiring, which CUDA lacks yet"))]
+    /// `image` (N, C, H, W) resized to the size of `out` (N, C, h, w), which has no border. Of a `strip`
+    /// the rows of `out` that lie in it; the row below its end must be there too, if the picture has
+    /// one.
     pub fn resize<T: Activation>(
         &self,
         stream: &CudaStream,
-        image: Planes<f32>,
+        image: Planes<T>,
         out: Planes<T>,
+        strip: Option<StripRows>,
     ) -> Result<(), CudaError> {
         let [batch, channels, height, width] = out.shape();
         let expected = [image.batch, image.channels, height, width];
         same_shape("resized image", [batch, channels, height, width], expected)?;
-        let argument = argument(image, out, [image.into(), out.into()], false);
+        let mut argument = argument(image, out, [image.into(), out.into()], false);
+        if let Some(strip) = strip {
+            enough("rows of a strip", strip.rows, 4)?;
+            (argument.strip, argument.level) = (strip.rows.address(), strip.level);
+        }
         let kernel = T::kernel(["resize_f32", "resize_bf16"]);
         self.resize.launch(stream, kernel, grid(out, batch * channels), [32, 8], argument)
     }
 
-    /// The transpose of [`Self::resize`]: the image's gradient from that of the resized one, written
-    /// or added to `out`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the fix wiring, which CUDA lacks yet"))]
+    /// The transpose of [`Self::resize`] of a whole image: its gradient from that of the resized one,
+    /// written or added to `out`, whose border, if there is one, stays as it is.
     pub fn resize_backward<T: Activation>(
         &self,
         stream: &CudaStream,
         gradient: Planes<T>,
-        out: Planes<f32>,
+        out: Planes<T>,
         accumulate: bool,
     ) -> Result<(), CudaError> {
         let [batch, channels, ..] = out.shape();

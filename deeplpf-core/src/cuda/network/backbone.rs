@@ -5,7 +5,11 @@
 //! exists only to pad or to concatenate.
 
 use super::{
-    super::{error::CudaError, kernels::Slope, span::Activation},
+    super::{
+        error::CudaError,
+        kernels::{Slope, StripRows},
+        span::{Activation, Span},
+    },
     maps::Maps,
     recorder::{Kernel, Layer, Number, Recorder},
 };
@@ -92,12 +96,15 @@ pub(in super::super) struct Backbone<T> {
 
 impl<T: Number + Activation> Backbone<T> {
     /// Records the forward pass on `input`, the photographs with border; `rounded` are the same in
-    /// the convolutions' numbers.
+    /// the convolutions' numbers. The encoder's finest levels are resized into `levels`, as many as
+    /// there are; of a strip of a taller photograph the rows that lie in it, which `strip` says
+    /// ([`StripRows::rows`]).
     pub fn record(
         recorder: &mut Recorder,
         widths: [usize; 5],
-        input: Maps<f32>,
-        rounded: Maps<T>,
+        (input, rounded): (Maps<f32>, Maps<T>),
+        levels: &[Maps<T>],
+        strip: Option<Span<f32>>,
     ) -> Result<Self, CudaError> {
         let gpu = recorder.gpu();
         let mut down = Vec::new();
@@ -124,6 +131,14 @@ impl<T: Number + Activation> Backbone<T> {
                     gpu.kernels.activate_pool(gpu.stream(), raw, b.span(), Some(skip), pooled)
                 },
             );
+            if let Some(&out) = levels.get(number) {
+                let gpu = recorder.gpu();
+                let strip = strip.map(|rows| StripRows { rows, level: number as u32 });
+                recorder.tape.push("resize a level", [joint.tensor, out.tensor], move |[a, b]| {
+                    let (skip, out) = (skip.planes(a)?, out.planes(b)?);
+                    gpu.kernels.resize(gpu.stream(), skip, out, strip)
+                });
+            }
             down.push(Down { double, joint, upsampled });
             level = pooled;
         }
@@ -190,12 +205,13 @@ impl<T: Number + Activation> Backbone<T> {
     }
 
     /// Records the way back of the U-Net. `residual`: gradient of its image through Y1, with border;
-    /// `further`: through the heads, without.
+    /// `further`: through the heads, without; `levels`: gradients of the levels that were resized.
     pub fn backward(
         &self,
         recorder: &mut Recorder,
         residual: Maps<f32>,
         further: Option<Maps<f32>>,
+        levels: &[Maps<T>],
     ) -> Result<(), CudaError> {
         let output = self.backward_residual(recorder, residual, further)?;
         let mut gradient = self.last.backward(recorder, output)?;
@@ -209,6 +225,14 @@ impl<T: Number + Activation> Backbone<T> {
             skips.push(joint.channels(upsampled, joint.channels - upsampled));
             let projected = self.backward_upsampled(recorder, number, up, joint, upsampled)?;
             gradient = recorder.backward(&up.projection, projected);
+        }
+        for (&resized, &skip) in levels.iter().zip(&skips) {
+            let gpu = recorder.gpu();
+            let tensors = [resized.tensor, skip.tensor];
+            recorder.tape.push("gradient of a resized level", tensors, move |[a, b]| {
+                let (resized, skip) = (resized.planes(a)?, skip.planes(b)?);
+                gpu.kernels.resize_backward(gpu.stream(), resized, skip, true)
+            });
         }
         let name = self.bottom.last();
         let output =

@@ -1,19 +1,23 @@
 //! The parameter heads, forward and backward.
 //!
-//! All heads read the 28 patch channels of the U-Net's image, resized, and those that see another image
-//! than Y1 its three channels behind them; the first convolutions run on those with composed weights
-//! (see [`super::super::kernels`]), so the 64 feature maps are never made.
+//! All heads read the 28 patch channels of the U-Net's image, resized, and, with the fix `wiring`, the
+//! encoder's three finest levels, resized; those that see another image than Y1 read its three channels
+//! behind them. The first convolutions run on those with composed weights (see
+//! [`super::super::kernels`]), so neither the 64 feature maps nor the levels' projections are ever made.
 
 use super::{
     super::{
         error::CudaError,
-        kernels::{Dropout, HeadOutput, HeadOutputGradient, HeadWeights, Linear},
+        kernels::{
+            Dropout, HeadOutput, HeadOutputGradient, HeadWeights, Linear, Projection, Wiring,
+        },
+        span::Span,
         tape::Tensor,
     },
     maps::Maps,
     recorder::{Kernel, Layer, Number, Recorder, WeightGradient},
 };
-use crate::ModelConfig;
+use crate::{Fix, ModelConfig};
 
 /// Channels of the patches: 3x3 of three channels and one for the bias.
 pub(super) const PATCHES: usize = 28;
@@ -68,18 +72,23 @@ pub(super) struct Head<T> {
     ends: Ends,
 }
 
+/// Levels of the encoder that the fix `wiring` joins to the heads.
+const LEVELS: usize = 3;
+
 /// What all heads share.
-pub(super) struct Input<T> {
-    /// [patches, another image], resized.
-    pub maps: Maps<T>,
-    pub features: usize,
-    pub head_width: usize,
+pub(in super::super) struct Input<T> {
+    /// [patches, levels, another image], resized.
+    pub(super) maps: Maps<T>,
+    /// Channels of the levels; zeros without the fix `wiring`.
+    widths: [usize; LEVELS],
+    features: usize,
+    head_width: usize,
     /// Numbers of all filters of one image.
-    pub raw_len: usize,
+    raw_len: usize,
     /// (N, `raw_len`).
-    pub raw: Tensor,
+    pub(super) raw: Tensor,
     /// Of training.
-    pub dropout: Option<Dropout>,
+    dropout: Option<Dropout>,
 }
 
 impl<T> Clone for Input<T> {
@@ -90,17 +99,37 @@ impl<T> Clone for Input<T> {
 
 impl<T> Copy for Input<T> {}
 
+/// Channels of the levels that are wired, zeros without the fix.
+fn widths(config: &ModelConfig) -> [usize; LEVELS] {
+    let [first, second, third, ..] = config.widths;
+    if config.fixes.contains(Fix::Wiring) { [first, second, third] } else { [0; LEVELS] }
+}
+
 impl<T: Number> Input<T> {
+    /// Bytes of the maps of `batch` images.
+    pub fn bytes(config: &ModelConfig, batch: usize) -> usize {
+        let channels = PATCHES + widths(config).iter().sum::<usize>() + 3;
+        batch * channels * config.head_size * config.head_size * size_of::<T>()
+    }
+
+    /// In the arena, or in `memory` of [`Input::bytes`] that outlives the program.
     pub fn new(
         recorder: &mut Recorder,
         config: &ModelConfig,
         batch: usize,
         dropout: Option<Dropout>,
+        memory: Option<u64>,
     ) -> Self {
-        let side = config.head_size;
+        let (side, bytes) = (config.head_size, Self::bytes(config, batch));
+        let channels = bytes / (batch * side * side * size_of::<T>());
         let raw_len = config.stack().raw_len();
+        let tensor = match memory {
+            Some(address) => recorder.tape.fixed(address, bytes),
+            None => recorder.tape.tensor(bytes),
+        };
         Self {
-            maps: recorder.maps([batch, PATCHES + 3, side, side], 0),
+            maps: Maps::of(tensor, [batch, channels, side, side], 0),
+            widths: widths(config),
             features: config.features,
             head_width: config.head_width,
             raw_len,
@@ -109,10 +138,68 @@ impl<T: Number> Input<T> {
         }
     }
 
+    /// Channels of all levels.
+    fn wired(&self) -> usize {
+        self.widths.iter().sum()
+    }
+
+    /// The patches, of `maps` or their gradient.
+    pub(super) fn patches(&self, maps: Maps<T>) -> Maps<T> {
+        maps.channels(0, PATCHES)
+    }
+
+    /// The levels, the finest first, of `maps` or their gradient; none without the fix `wiring`.
+    pub(super) fn levels(&self, maps: Maps<T>) -> Vec<Maps<T>> {
+        let mut first = PATCHES;
+        let wired = self.widths.iter().filter(|width| **width > 0);
+        let level = wired.map(|&width| {
+            first += width;
+            maps.channels(first - width, width)
+        });
+        level.collect()
+    }
+
+    /// Where the encoder's levels go.
+    pub fn encoder(&self) -> Vec<Maps<T>> {
+        self.levels(self.maps)
+    }
+
+    /// The other image, of `maps` or their gradient.
+    pub(super) fn image(&self, maps: Maps<T>) -> Maps<T> {
+        maps.channels(PATCHES + self.wired(), 3)
+    }
+
     /// The channels a head of that kind sees.
     fn seen(&self, kind: Kind) -> Maps<T> {
-        let count = if kind.sees_other_image() { PATCHES + 3 } else { PATCHES };
-        self.maps.channels(0, count)
+        let other = if kind.sees_other_image() { 3 } else { 0 };
+        self.maps.channels(0, PATCHES + self.wired() + other)
+    }
+
+    /// The parameters of the fix `wiring`, if it is on.
+    fn wiring(&self, recorder: &Recorder) -> Result<Option<Wiring>, CudaError> {
+        if self.wired() == 0 {
+            return Ok(None);
+        }
+        let parts = |number: usize| {
+            ["weight", "bias"].map(|part| format!("backbonenet.unet.conv{}.{part}", number + 1))
+        };
+        let mut levels = Vec::new();
+        for (number, width) in self.widths.into_iter().enumerate() {
+            let [weight, bias] = &parts(number);
+            let gradient = [recorder.gradient_span(weight)?, recorder.gradient_span(bias)?];
+            levels.push(Projection {
+                width,
+                weight: recorder.span(weight)?,
+                bias: recorder.span(bias)?,
+                gradient: gradient[0].zip(gradient[1]).map(<[Span<f32>; 2]>::from),
+            });
+        }
+        let gate = "backbonenet.unet.wiring_gate";
+        Ok(Some(Wiring {
+            levels: [levels[0], levels[1], levels[2]],
+            gate: recorder.span(gate)?,
+            gate_gradient: recorder.gradient_span(gate)?,
+        }))
     }
 }
 
@@ -132,6 +219,7 @@ pub(super) fn compose_weights<T: Number>(
     heads: &[(Kind, usize, usize)],
 ) -> Result<Vec<Head<T>>, CudaError> {
     let [final_weight, final_bias] = final_layer(recorder)?;
+    let wiring = input.wiring(recorder)?;
     let mut recorded = Vec::new();
     for &(kind, first, outputs) in heads {
         let gpu = recorder.gpu();
@@ -151,7 +239,8 @@ pub(super) fn compose_weights<T: Number>(
                 other_image,
                 composed: b.span::<T>(),
             };
-            gpu.kernels.compose_weights(gpu.stream(), features, [c.span(), d.span()], &[head])
+            let layer = [c.span(), d.span()];
+            gpu.kernels.compose_weights(gpu.stream(), features, layer, wiring.as_ref(), &[head])
         });
         let name = format!("deeplpfnet.{}_filter", kind.name());
         let bias = format!("{name}.{}_layer7.conv.bias", kind.name());
@@ -331,6 +420,7 @@ pub(super) fn compose_weights_backward<T: Number>(
         recorder.gradient("backbonenet.final_conv.weight")?,
         recorder.gradient("backbonenet.final_conv.bias")?,
     ];
+    let wiring = input.wiring(recorder)?;
     let width = input.head_width;
     let features = input.features;
     let places: Vec<[Tensor; 3]> = heads.iter().map(|head| head.first_weights()).collect();
@@ -355,8 +445,8 @@ pub(super) fn compose_weights_backward<T: Number>(
         gpu.kernels.compose_weights_backward(
             gpu.stream(),
             features,
-            [weight.span(), bias.span()],
-            [weight_gradient.span(), bias_gradient.span()],
+            ([weight.span(), bias.span()], [weight_gradient.span(), bias_gradient.span()]),
+            wiring.as_ref(),
             &heads,
         )
     });

@@ -5,11 +5,12 @@ mod heads;
 mod maps;
 mod recorder;
 
-use super::{error::CudaError, kernels::Dropout, tape::Tensor};
-use crate::{Fix, Model, ModelConfig};
+use super::{error::CudaError, tape::Tensor};
+use crate::{Model, ModelConfig};
 
 pub(super) use backbone::Backbone;
-use heads::{Head, Input, Kind, PATCHES, compose_weights, compose_weights_backward};
+pub(super) use heads::Input as HeadInput;
+use heads::{Head, Kind, compose_weights, compose_weights_backward};
 pub(super) use maps::Maps;
 pub(super) use recorder::{Number, Recorder, Shared};
 
@@ -24,9 +25,6 @@ pub(super) fn require_supported(model: &Model) -> Result<(), CudaError> {
     let channels = first.map_or(3, |weight| weight.dims()[1]);
     if channels != 3 {
         return refuse(&format!("a network input of {channels} channels"));
-    }
-    if config.fixes.contains(Fix::Wiring) {
-        return refuse("the fix `wiring`");
     }
     if config.input != crate::Input::Rgb {
         return refuse(&format!("input = \"{}\"", config.input.name()));
@@ -46,12 +44,22 @@ pub(super) fn require_supported(model: &Model) -> Result<(), CudaError> {
     Ok(())
 }
 
-/// What the heads read, the polynomial's head and the local filters'.
-type Heads<T> = (Input<T>, Vec<Head<T>>, Vec<Head<T>>);
+/// The polynomial's head and the local filters'.
+type Heads<T> = (Vec<Head<T>>, Vec<Head<T>>);
+
+/// Gradients of what heads and filters see.
+pub(super) struct SeenGradient<T> {
+    /// Of Y1.
+    pub image: Maps<f32>,
+    /// Of the U-Net's image, without border.
+    pub residual: Maps<f32>,
+    /// Of the encoder's resized levels that are wired, the finest first.
+    pub levels: Vec<Maps<T>>,
+}
 
 /// From the backbone's result to Y, forward and backward.
 pub(super) struct Filters<T> {
-    input: Input<T>,
+    input: HeadInput<T>,
     polynomial: Vec<Head<T>>,
     local: Vec<Head<T>>,
     constants: Tensor,
@@ -66,16 +74,15 @@ pub(super) struct Filters<T> {
 }
 
 impl<T: Number> Filters<T> {
-    /// Records the heads and the filters on the backbone's `residual` and `image`. The result may
-    /// take the place of `image` where nothing goes backward.
+    /// Records the heads and the filters on the backbone's `residual` and `image`, and on the levels
+    /// that it wrote to `input`. The result may take the place of `image` where nothing goes backward.
     pub fn record(
         recorder: &mut Recorder,
         config: &ModelConfig,
+        input: HeadInput<T>,
         (residual, image): (Maps<f32>, Maps<f32>),
-        dropout: Option<Dropout>,
     ) -> Result<Self, CudaError> {
-        let (input, polynomial, local) =
-            Self::record_heads(recorder, config, (residual, image), dropout)?;
+        let (polynomial, local) = Self::record_heads(recorder, config, &input, (residual, image))?;
         let raw = input.raw;
         let gpu = recorder.gpu();
         let batch = image.batch;
@@ -100,22 +107,23 @@ impl<T: Number> Filters<T> {
     pub fn record_parameters(
         recorder: &mut Recorder,
         config: &ModelConfig,
+        input: HeadInput<T>,
         seen: (Maps<f32>, Maps<f32>),
     ) -> Result<Tensor, CudaError> {
-        Ok(Self::record_heads(recorder, config, seen, None)?.0.raw)
+        Self::record_heads(recorder, config, &input, seen)?;
+        Ok(input.raw)
     }
 
-    /// Records the heads: their input, the polynomial's and the local filters'.
+    /// Records the heads.
     fn record_heads(
         recorder: &mut Recorder,
         config: &ModelConfig,
+        input: &HeadInput<T>,
         (residual, image): (Maps<f32>, Maps<f32>),
-        dropout: Option<Dropout>,
     ) -> Result<Heads<T>, CudaError> {
         let gpu = recorder.gpu();
         let stack = config.stack();
-        let input = Input::<T>::new(recorder, config, image.batch, dropout);
-        let patches = input.maps.channels(0, PATCHES);
+        let patches = input.patches(input.maps);
         let kept = gpu.clone();
         recorder.tape.push("patches", [residual.tensor, patches.tensor], move |[a, b]| {
             let (image, out) = (residual.planes(a)?, patches.planes(b)?);
@@ -130,15 +138,15 @@ impl<T: Number> Filters<T> {
         .filter(|(_, range)| !range.is_empty())
         .map(|(kind, range)| (kind, range.start, range.len()))
         .collect();
-        let heads = compose_weights(recorder, &input, &wanted)?;
+        let heads = compose_weights(recorder, input, &wanted)?;
         let (mut polynomial, mut local): (Vec<_>, Vec<_>) =
             heads.into_iter().partition(|head| head.kind() == Kind::Polynomial);
         for head in &mut polynomial {
-            head.record(recorder, &input)?;
+            head.record(recorder, input)?;
         }
         let raw = input.raw;
         if !local.is_empty() {
-            let seen = input.maps.channels(PATCHES, 3);
+            let seen = input.image(input.maps);
             let kept = gpu.clone();
             let tensors = [raw, image.tensor, seen.tensor];
             recorder.tape.push("polynomial filter, resized", tensors, move |[a, b, c]| {
@@ -147,19 +155,19 @@ impl<T: Number> Filters<T> {
             });
         }
         for head in &mut local {
-            head.record(recorder, &input)?;
+            head.record(recorder, input)?;
         }
-        Ok((input, polynomial, local))
+        Ok((polynomial, local))
     }
 
-    /// Records the way back from the gradient of Y: returns that of Y1, and that of the U-Net's image
-    /// through the heads. The final convolution's gradient is finished by
+    /// Records the way back from the gradient of Y: returns that of Y1, and through the heads those of
+    /// the U-Net's image and the wired levels. The final convolution's gradient is finished by
     /// [`Filters::backward_weights`].
     pub fn backward(
         &self,
         recorder: &mut Recorder,
         output: Maps<f32>,
-    ) -> Result<(Maps<f32>, Maps<f32>), CudaError> {
+    ) -> Result<SeenGradient<T>, CudaError> {
         let gpu = recorder.gpu();
         let shape = self.image.shape();
         let workspace = recorder.tape.tensor(gpu.filters.workspace_len(shape) * size_of::<f32>());
@@ -202,7 +210,7 @@ impl<T: Number> Filters<T> {
             add = true;
         }
         if add {
-            let seen = input_gradient.channels(PATCHES, 3);
+            let seen = self.input.image(input_gradient);
             let workspace =
                 recorder.tape.tensor(gpu.filters.workspace_len(shape) * size_of::<f32>());
             let kept = gpu.clone();
@@ -230,13 +238,14 @@ impl<T: Number> Filters<T> {
             head.backward(recorder, &self.input, raw_gradient, (input_gradient, add))?;
         }
         let residual = recorder.maps::<f32>(self.residual.shape(), 0);
-        let patches = input_gradient.channels(0, PATCHES);
+        let patches = self.input.patches(input_gradient);
         let tensors = [patches.tensor, residual.tensor];
         recorder.tape.push("gradient of the patches", tensors, move |[a, b]| {
             let (patches, out) = (patches.planes(a)?, residual.planes(b)?);
             gpu.kernels.resized_patches_backward(gpu.stream(), patches, out, false)
         });
-        Ok((gradient, residual))
+        let levels = self.input.levels(input_gradient);
+        Ok(SeenGradient { image: gradient, residual, levels })
     }
 
     /// Records the gradients of the heads' first weights and what they add to the final convolution's,

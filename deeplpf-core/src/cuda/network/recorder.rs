@@ -159,6 +159,20 @@ impl Recorder {
         Ok(self.tape.fixed(start, count * size_of::<f32>()))
     }
 
+    /// As [`Recorder::parameter`], outside the tape: parameters outlive it.
+    pub fn span(&self, name: &str) -> Result<Span<f32>, CudaError> {
+        let (first, count) = self.range(name)?;
+        let start = self.shared.weights.buffer().pointer() + (first * size_of::<f32>()) as u64;
+        Ok(Span::new(start, count))
+    }
+
+    /// Where the gradient of the parameter `name` goes, in training.
+    pub fn gradient_span(&self, name: &str) -> Result<Option<Span<f32>>, CudaError> {
+        let (first, count) = self.range(name)?;
+        let gradients = self.shared.gradients.as_ref();
+        Ok(gradients.map(|all| Span::new(all.pointer() + (first * size_of::<f32>()) as u64, count)))
+    }
+
     /// The parameter `name` in the numbers of a convolution.
     fn weight<T: Number>(&mut self, name: &str) -> Result<Tensor, CudaError> {
         let (first, count) = self.range(name)?;

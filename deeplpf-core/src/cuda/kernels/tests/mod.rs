@@ -3,6 +3,7 @@
 //! Planes are taken from the middle of larger memory whose rest is NaN: what is read beside them shows in
 //! the result, what is written beside them shows in the rest.
 
+mod composition;
 mod filters;
 mod heads;
 mod images;

@@ -32,57 +32,107 @@ fn reference(
     (flat(&out), flat(gradients.get(&x).unwrap()))
 }
 
-fn check<T: Number>(patches: bool) {
+#[test]
+fn resize_and_its_transpose() {
+    resize::<f32>();
+    resize::<bf16>();
+}
+
+/// Numbers as `T` holds them.
+fn held<T: Number>(seed: u64, count: usize) -> Vec<f32> {
+    random(seed, count, -1.0, 1.0).iter().map(|v| T::of(*v).wide()).collect()
+}
+
+fn resize<T: Number>() {
     let Some(bench) = bench() else { return };
     let (stream, kernels) = (bench.stream(), &bench.kernels);
     for (seed, ([height, width], [h, w])) in SIZES.into_iter().enumerate() {
-        let shape = [2, 3, height, width];
-        let resized = [2, if patches { 28 } else { 3 }, h, w];
+        let (shape, resized) = ([2, 3, height, width], [2, 3, h, w]);
+        let values = held::<T>(seed as u64, shape.iter().product());
+        let cotangent = held::<T>(100, resized.iter().product());
+        let before = held::<T>(200, values.len());
+        let image = bench.planes::<T>(&values, shape, usize::from(height > 2 && width > 2));
+        let out = bench.empty::<T>(resized, 0);
+        let gradient = bench.planes::<T>(&cotangent, resized, 0);
+        let back = bench.planes::<T>(&before, shape, 0);
+        let (expected, mut of_image) =
+            reference(&values, shape, &cotangent, |x| bilinear_resize(x, h, w));
+        let planes = (image.planes(), out.planes(), gradient.planes(), back.planes());
+        let what = format!("{width}x{height} to {w}x{h}");
+        kernels.resize(stream, planes.0, planes.1, None).unwrap();
+        close(&what, &out.read(), &expected, 1e-6 + T::ROUNDING);
+        kernels.resize_backward(stream, planes.2, planes.3, false).unwrap();
+        // A pixel adds up to some hundred terms.
+        let bound = 3e-6 + T::ROUNDING;
+        close(&format!("gradient of {what}"), &back.read(), &of_image, bound);
+        let back = bench.planes::<T>(&before, shape, 0);
+        kernels.resize_backward(stream, planes.2, back.planes(), true).unwrap();
+        of_image.iter_mut().zip(&before).for_each(|(to, more)| *to += more);
+        close(&format!("added gradient of {what}"), &back.read(), &of_image, bound);
+    }
+}
+
+/// A level of a picture in strips, each with some rows around it, has the bits of the whole.
+#[test]
+fn a_level_resized_in_strips() {
+    let Some(bench) = bench() else { return };
+    let (stream, kernels) = (bench.stream(), &bench.kernels);
+    let (level, width) = (2, 13);
+    for (height, side) in [(150, 11), (150, 90), (67, 30)] {
+        let rows = height >> level;
+        let values = random(1, 3 * rows * width, -1.0, 1.0);
+        let whole = bench.planes::<f32>(&values, [1, 3, rows, width], 1);
+        let expected = bench.empty::<f32>([1, 3, side, side], 0);
+        kernels.resize(stream, whole.planes(), expected.planes(), None).unwrap();
+        let out = bench.empty::<f32>([1, 3, side, side], 0);
+        for [top, first, end, bottom] in [[0, 0, 48, 64], [32, 48, height, height]] {
+            let (above, below) = (top >> level, bottom >> level);
+            let strip: Vec<f32> = (0..3)
+                .flat_map(|channel| {
+                    &values[(channel * rows + above) * width..][..(below - above) * width]
+                })
+                .copied()
+                .collect();
+            let strip = bench.planes::<f32>(&strip, [1, 3, below - above, width], 1);
+            let place = [height, top, first, end].map(|row| row as f32);
+            let place = bench.numbers(&place);
+            let strip_rows = StripRows { rows: place.span(), level };
+            kernels.resize(stream, strip.planes(), out.planes(), Some(strip_rows)).unwrap();
+        }
+        assert_eq!(out.read(), expected.read(), "{height} rows to {side}");
+    }
+}
+
+fn patches<T: Number>() {
+    let Some(bench) = bench() else { return };
+    let (stream, kernels) = (bench.stream(), &bench.kernels);
+    for (seed, ([height, width], [h, w])) in SIZES.into_iter().enumerate() {
+        let (shape, resized) = ([2, 3, height, width], [2, 28, h, w]);
         let values = random(seed as u64, shape.iter().product(), -1.0, 1.0);
-        let cotangent: Vec<f32> = random(100, resized.iter().product(), -1.0, 1.0)
-            .iter()
-            .map(|v| T::of(*v).wide())
-            .collect();
+        let cotangent = held::<T>(100, resized.iter().product());
         let image = bench.planes::<f32>(&values, shape, 1);
         let out = bench.empty::<T>(resized, 0);
         let gradient = bench.planes::<T>(&cotangent, resized, 0);
         let before = random(200, values.len(), -1.0, 1.0);
         let back = bench.planes::<f32>(&before, shape, 0);
-        let (expected, mut of_image) = reference(&values, shape, &cotangent, |x| match patches {
-            true => resized_patches(x, h, w),
-            false => bilinear_resize(x, h, w),
-        });
+        let (expected, mut of_image) =
+            reference(&values, shape, &cotangent, |x| resized_patches(x, h, w));
         of_image.iter_mut().zip(&before).for_each(|(to, more)| *to += more);
         let planes = (image.planes(), out.planes(), gradient.planes(), back.planes());
-        if patches {
-            kernels.resized_patches(stream, planes.0, planes.1).unwrap();
-            kernels.resized_patches_backward(stream, planes.2, planes.3, true).unwrap();
-        } else {
-            kernels.resize(stream, planes.0, planes.1).unwrap();
-            kernels.resize_backward(stream, planes.2, planes.3, true).unwrap();
-        }
+        kernels.resized_patches(stream, planes.0, planes.1).unwrap();
+        kernels.resized_patches_backward(stream, planes.2, planes.3, true).unwrap();
         let what = format!("{width}x{height} to {w}x{h}");
         close(&what, &out.read(), &expected, 1e-6 + T::ROUNDING);
         // A pixel adds up to some hundred terms.
         close(&format!("gradient of {what}"), &back.read(), &of_image, 3e-6);
-        if patches {
-            kernels.resized_patches_backward(stream, planes.2, planes.3, false).unwrap();
-        } else {
-            kernels.resize_backward(stream, planes.2, planes.3, false).unwrap();
-        }
+        kernels.resized_patches_backward(stream, planes.2, planes.3, false).unwrap();
         of_image.iter_mut().zip(&before).for_each(|(to, less)| *to -= less);
         close(&format!("overwritten gradient of {what}"), &back.read(), &of_image, 3e-6);
     }
 }
 
 #[test]
-fn resize_and_its_transpose() {
-    check::<f32>(false);
-    check::<bf16>(false);
-}
-
-#[test]
 fn resized_patches_and_their_transpose() {
-    check::<f32>(true);
-    check::<bf16>(true);
+    patches::<f32>();
+    patches::<bf16>();
 }
