@@ -166,13 +166,14 @@ fn check<T: Number>(wired: bool) {
                 of_rows[of..][..PATCHES].iter_mut().zip(row).for_each(|(to, v)| *to += v);
             }
             let mut at = PATCHES;
-            for (level, width) in WIDTHS.iter().enumerate().take(of_levels.len()) {
+            for (level, width) in WIDTHS.into_iter().enumerate().take(of_levels.len()) {
                 let [weight, bias] = &mut of_levels[level];
                 bias[c] += f64::from(GATE) * row[PATCHES - 1];
                 gate_gradient += row[PATCHES - 1] * f64::from(before.levels[level][1][c]);
-                for k in c * width..(c + 1) * width {
-                    weight[k] += f64::from(GATE) * row[at];
-                    gate_gradient += row[at] * f64::from(before.levels[level][0][k]);
+                let values = &before.levels[level][0][c * width..][..width];
+                for (to, value) in weight[c * width..][..width].iter_mut().zip(values) {
+                    *to += f64::from(GATE) * row[at];
+                    gate_gradient += row[at] * f64::from(*value);
                     at += 1;
                 }
             }
