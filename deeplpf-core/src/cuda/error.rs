@@ -79,6 +79,25 @@ pub enum CudaError {
          LD_LIBRARY_PATH, or use --device cpu"
     )]
     NoNvrtc,
+    /// `libnccl` is not there.
+    #[cfg(feature = "nccl")]
+    #[error(
+        "NCCL, which several GPUs need, was not found ({reason}); install it (for instance `pip install \
+         nvidia-nccl-cu13`) and name its folder in LD_LIBRARY_PATH, or start one process"
+    )]
+    NoNccl {
+        /// What the system said.
+        reason: String,
+    },
+    /// NCCL refused a call.
+    #[cfg(feature = "nccl")]
+    #[error("NCCL failed to {doing}: {reason}")]
+    Nccl {
+        /// What was asked of it.
+        doing: &'static str,
+        /// Its words.
+        reason: String,
+    },
     /// A kernel that nvrtc refuses.
     #[error("the kernels of {module} do not compile on this GPU: {log}")]
     Compile {

@@ -9,6 +9,8 @@
 //! kernels, and the whole runs as one CUDA graph. Not supported: the fix `wiring`, `gates`, `colour`,
 //! inputs other than RGB ([`CudaError::Unsupported`] names the option).
 //!
+//! With feature `nccl` the GPUs of several processes make steps together: `Training::join`.
+//!
 //! ```no_run
 //! use deeplpf_core::{DType, Initialisation, Model, ModelConfig, cuda};
 //!
@@ -38,6 +40,8 @@ mod filter_pass;
 mod gpu;
 mod kernels;
 mod memory;
+#[cfg_attr(not(feature = "nccl"), path = "no_nccl.rs")]
+mod nccl;
 mod network;
 mod pairs;
 mod parameters;
@@ -52,6 +56,8 @@ pub use device::{Device, Versions, device_count};
 pub use enhancer::Enhancer;
 pub use error::CudaError;
 pub use filter_pass::FilterPass;
+#[cfg(feature = "nccl")]
+pub use nccl::Ranks;
 pub use pairs::{BytePair, PairPick, ResidentPairs};
 pub use tape::Execution;
 pub use training::{Moments, StepReport, Training, TrainingOptions};

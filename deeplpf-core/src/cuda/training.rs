@@ -4,6 +4,14 @@
 //! moments and the step's numbers live in GPU memory and are shared by the programs of all shapes;
 //! nothing inside a step waits for the CPU, and losses come back through page-locked memory when they
 //! are done.
+//!
+//! On several GPUs, one for each of as many processes (feature `nccl`), a step's program ends before
+//! Adam's part. The gradients are added by NCCL, launched by itself, and a second program of Adam alone
+//! follows: NCCL asks that an operation is captured on all ranks or on none, and a rank may be capturing
+//! the program of a shape that another one has captured before or never sees.
+
+#[cfg(feature = "nccl")]
+mod together;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,12 +28,13 @@ use super::{
     gpu::Gpu,
     kernels::{Dropout, LossSettings, LossTerms, Pick, StepState, loss_workspace},
     memory::{Buffer, Pinned, Plain},
+    nccl::Ranks,
     network::{Backbone, Filters, HeadInput, Maps, Number, Recorder, Shared, require_supported},
     parameters::Weights,
     prediction::Prediction,
     span::Span,
     staging::Staging,
-    tape::{Arena, Program, Tensor},
+    tape::{Arena, Program, Tape, Tensor},
 };
 use crate::{CoreError, LossConfig, MIN_SIDE, Model, ModelConfig};
 
@@ -134,6 +143,30 @@ enum Source {
 
 type Key = (Source, [usize; 3]);
 
+/// A step shared out over several GPUs.
+struct Together {
+    ranks: Ranks,
+    /// Adam alone.
+    update: Program,
+}
+
+/// What the CPU says of a step, as it lies in [`StepState`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Said {
+    batches: u64,
+    place: u64,
+    learning_rate: f64,
+    share: f64,
+}
+
+// SAFETY: numbers without padding.
+unsafe impl Plain for Said {}
+// SAFETY: as above.
+unsafe impl cudarc::driver::DeviceRepr for Said {}
+// SAFETY: zeros are numbers.
+unsafe impl cudarc::driver::ValidAsZeroBits for Said {}
+
 /// The program of one shape.
 struct Step {
     program: Program,
@@ -175,11 +208,14 @@ pub struct Training {
     staging: Staging,
     /// Steps queued.
     step: u64,
-    learning_rate: f64,
-    /// The one in GPU memory once all queued work is done.
-    sent_rate: f64,
-    /// Rates on their way, one for each report that may be.
-    rates: Pinned<u8>,
+    /// Of the next step.
+    said: Said,
+    /// What is in GPU memory once all queued work is done.
+    sent: Said,
+    /// On their way, one for each report that may be.
+    saying: Pinned<Said>,
+    /// None where this GPU computes alone.
+    together: Option<Together>,
     /// Loss terms and state of the last steps.
     returned: Pinned<u8>,
     pending: VecDeque<Pending>,
@@ -194,6 +230,13 @@ pub struct Training {
 /// Bytes of one report: the state, then the loss.
 const STATE: usize = size_of::<StepState>();
 const REPORT: usize = STATE + 16;
+
+/// The gradients and the loss of a step.
+fn flat_gradients(shared: &Shared, terms: &Buffer) -> (Span<f32>, Span<LossTerms>) {
+    let trained = shared.weights.layout().trained();
+    let gradients = shared.gradients.as_deref().unwrap_or(shared.weights.buffer());
+    (Span::new(gradients.pointer(), trained), Span::new(terms.pointer(), 1))
+}
 
 impl Training {
     /// Starts from the parameters of `model`, which is not changed before [`Training::store`].
@@ -230,6 +273,8 @@ impl Training {
         let gradients = Some(Arc::new(floats("the gradients")?));
         let shared = Shared { gpu, weights, rounded: rounded()?, gradients, precision };
         let state = Buffer::zeros(device, "the state of the step", STATE)?;
+        let learning_rate = options.learning_rate;
+        let said = Said { batches: 1, place: 0, learning_rate, share: 1.0 };
         let training = Self {
             config,
             options: *options,
@@ -241,9 +286,10 @@ impl Training {
             predictions: BTreeMap::new(),
             staging: Staging::new(device)?,
             step: 0,
-            learning_rate: options.learning_rate,
-            sent_rate: options.learning_rate,
-            rates: Pinned::zeros(device, REPORTS * size_of::<f64>())?,
+            said,
+            sent: said,
+            saying: Pinned::zeros(device, REPORTS)?,
+            together: None,
             returned: Pinned::zeros(device, REPORTS * REPORT)?,
             pending: VecDeque::new(),
             reports: VecDeque::new(),
@@ -259,12 +305,16 @@ impl Training {
     }
 
     fn write_state(&self, updates: u64) -> Result<(), CudaError> {
+        let Said { batches, place, learning_rate, share } = self.said;
         let state = StepState {
             step: self.step,
+            batches,
+            place,
+            learning_rate,
+            share,
             updates,
             skipped: self.skipped,
             not_finite: 0,
-            learning_rate: self.learning_rate,
             beta1: self.options.beta1,
             beta2: self.options.beta2,
             epsilon: self.options.epsilon,
@@ -315,23 +365,21 @@ impl Training {
 
     /// Changes Adam's step size from the next step on; does not wait.
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.learning_rate = learning_rate;
+        self.said.learning_rate = learning_rate;
     }
 
-    /// Queues the copy of a learning rate that changed.
-    fn send_learning_rate(&mut self, slot: usize) -> Result<(), CudaError> {
-        if self.learning_rate == self.sent_rate {
+    /// Queues the copy of what changed since the step before.
+    fn send(&mut self, slot: usize) -> Result<(), CudaError> {
+        if self.said == self.sent {
             return Ok(());
         }
-        let bytes = size_of::<f64>();
-        let rates = self.rates.values_mut()?;
-        let rate = &mut rates[slot * bytes..][..bytes];
-        rate.copy_from_slice(&self.learning_rate.to_ne_bytes());
-        let to = self.state.pointer() + std::mem::offset_of!(StepState, learning_rate) as u64;
+        let said = &mut self.saying.values_mut()?[slot..=slot];
+        said[0] = self.said;
+        let to = self.state.pointer() + std::mem::offset_of!(StepState, batches) as u64;
         // SAFETY: inside the state; the slot is not written again before its step's report came back.
-        unsafe { result::memcpy_htod_async(to, rate, self.device.stream().cu_stream()) }
+        unsafe { result::memcpy_htod_async(to, said, self.device.stream().cu_stream()) }
             .doing("copy to its memory")?;
-        self.sent_rate = self.learning_rate;
+        self.sent = self.said;
         Ok(())
     }
 
@@ -409,14 +457,29 @@ impl Training {
 
     /// Queues the program and the way back of its report.
     fn run(&mut self, key: Key) -> Result<()> {
-        if self.pending.len() == REPORTS {
-            self.take_report(true)?;
-        }
-        let slot = self.step as usize % REPORTS;
-        self.send_learning_rate(slot)?;
+        self.begin()?;
         let execution = self.options.execution;
         let Some(step) = self.steps.get_mut(&key) else { return Ok(()) };
         step.program.run(&mut self.arena, execution)?;
+        self.end()
+    }
+
+    /// Queues what the step's program reads.
+    fn begin(&mut self) -> Result<()> {
+        if self.pending.len() == REPORTS {
+            self.take_report(true)?;
+        }
+        Ok(self.send(self.step as usize % REPORTS)?)
+    }
+
+    /// Queues what follows the step's own program on several GPUs, and the way back of its report.
+    fn end(&mut self) -> Result<()> {
+        let slot = self.step as usize % REPORTS;
+        if let Some(Together { ranks, update }) = &mut self.together {
+            let (gradients, terms) = flat_gradients(&self.shared, &self.terms);
+            ranks.sum(&[gradients, terms.cast()])?;
+            update.run(&mut self.arena, self.options.execution)?;
+        }
         let stream = self.device.stream();
         let address = self.returned.address()? as usize + slot * REPORT;
         for (from, offset, bytes) in
@@ -546,7 +609,7 @@ impl Training {
         self.moments[1].write(0, &layout.flatten_tensors(&moments.second)?)?;
         while self.take_report(true)? {}
         self.step = step;
-        self.sent_rate = self.learning_rate;
+        self.sent = self.said;
         Ok(self.write_state(moments.updates)?)
     }
 
@@ -626,17 +689,36 @@ impl Training {
         let through_image = backbone.backward_image(recorder, seen.image)?;
         filters.backward_weights(recorder)?;
         backbone.backward(recorder, through_image, Some(seen.residual), &seen.levels)?;
+        match &self.together {
+            None => self.record_update(&mut recorder.tape),
+            Some(_) => {
+                let (gradients, terms) = flat_gradients(&self.shared, &self.terms);
+                recorder.tape.push("weighing of the gradients", [], move |[]| {
+                    gpu.kernels.weigh(gpu.stream(), gradients, terms, state)
+                });
+            }
+        }
+        recorder.tape.keep(filters.raw);
+        recorder.tape.keep(filters.output.tensor);
+        let (raw, output) = (filters.raw, filters.output.tensor);
+        let tape = std::mem::take(&mut recorder.tape);
+        Ok(Step { program: tape.compile(&self.device), images, raw, output })
+    }
+
+    /// Records Adam's part of a step.
+    fn record_update(&self, tape: &mut Tape) {
         let trained = self.shared.weights.layout().trained();
         let flat = |buffer: &Buffer| Span::<f32>::new(buffer.pointer(), trained);
         let parameters = flat(self.shared.weights.buffer());
-        let gradients = self.shared.gradients.as_deref().map_or(parameters, flat);
+        let (gradients, terms) = flat_gradients(&self.shared, &self.terms);
         let moments = [flat(&self.moments[0]), flat(&self.moments[1])];
         let rounded = self.shared.rounded.as_ref();
         let rounded = rounded.map(|buffer| Span::<bf16>::new(buffer.pointer(), trained));
         let average = self.average.as_ref().map(|shared| flat(shared.weights.buffer()));
         let heads_first = self.shared.weights.layout().heads_first();
-        let terms = Span::<LossTerms>::new(self.terms.pointer(), 1);
-        recorder.tape.push("Adam", [], move |[]| {
+        let state = Span::<StepState>::new(self.state.pointer(), 1);
+        let gpu = self.shared.gpu.clone();
+        tape.push("Adam", [], move |[]| {
             let (stream, kernels) = (gpu.stream(), &gpu.kernels);
             let scratch = gpu.scratch();
             kernels.check_finite(stream, gradients, heads_first, terms, state, scratch)?;
@@ -652,11 +734,6 @@ impl Training {
                 scratch,
             )
         });
-        recorder.tape.keep(filters.raw);
-        recorder.tape.keep(filters.output.tensor);
-        let (raw, output) = (filters.raw, filters.output.tensor);
-        let tape = std::mem::take(&mut recorder.tape);
-        Ok(Step { program: tape.compile(&self.device), images, raw, output })
     }
 
     fn record_host(

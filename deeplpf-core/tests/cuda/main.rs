@@ -11,5 +11,7 @@ mod faults;
 mod filter_pass;
 mod network;
 mod nvrtc;
+#[cfg(feature = "nccl")]
+mod ranks;
 mod stand_in;
 mod training;

@@ -26,7 +26,7 @@ pub enum Driver {
 }
 
 /// Sources of the stand-in and the library each belongs to.
-const LIBRARIES: [(&str, &[&str], &[&str]); 3] = [
+const LIBRARIES: [(&str, &[&str], &[&str]); 4] = [
     (
         "libcuda.so",
         &["block.cpp", "device.cpp", "memory.cpp", "modules.cpp", "streams.cpp"],
@@ -38,13 +38,15 @@ const LIBRARIES: [(&str, &[&str], &[&str]); 3] = [
         &["convolution.cpp", "cudnn.cpp"],
         &["-O3", "-march=native", "-Wno-psabi", "-pthread", "-L.", "-lcuda", "-Wl,-rpath,$ORIGIN"],
     ),
+    ("libnccl.so", &["nccl.cpp"], &["-O2", "-L.", "-lcuda", "-lrt", "-Wl,-rpath,$ORIGIN"]),
 ];
 const HEADERS: [&str; 5] = ["block.h", "convolution.h", "driver.h", "kernel.h", "launch.h"];
 /// Further names under which the libraries are looked for.
-const LINKS: [(&str, &str); 3] = [
+const LINKS: [(&str, &str); 4] = [
     ("libcuda.so.1", "libcuda.so"),
     ("libnvrtc.so.13", "libnvrtc.so"),
     ("libcudnn.so.9", "libcudnn.so"),
+    ("libnccl.so.2", "libnccl.so"),
 ];
 
 unsafe extern "C" {
@@ -192,7 +194,7 @@ pub fn stand_in_folder() -> Option<PathBuf> {
     }
 }
 
-/// A folder like the stand-in's but without one of its libraries ("cuda", "nvrtc" or "cudnn"), in `at`.
+/// A folder like the stand-in's but without one of its libraries ("cuda", "nvrtc", "cudnn" or "nccl"), in `at`.
 pub fn folder_without(missing: &str, at: &Path) -> Option<PathBuf> {
     let folder = stand_in_folder()?;
     let hidden = format!("lib{missing}.so");

@@ -19,13 +19,13 @@ use crate::{
     stand_in,
 };
 
-fn flat(tensor: &Tensor) -> Vec<f64> {
+pub fn flat(tensor: &Tensor) -> Vec<f64> {
     let tensor = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
     tensor.to_vec1::<f64>().unwrap()
 }
 
 /// Loss and gradients on the CPU, by name.
-fn cpu_gradients(
+pub fn cpu_gradients(
     model: &Model,
     (input, target): (&Tensor, &Tensor),
     (seed, step): (u64, u64),
@@ -43,7 +43,7 @@ fn cpu_gradients(
     (total, by_name.collect())
 }
 
-fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
@@ -94,16 +94,16 @@ fn gradients_as_on_the_cpu() {
 }
 
 /// A plain Adam in double precision: what the CPU's trainer does.
-struct PlainAdam {
-    moments: BTreeMap<String, (Vec<f64>, Vec<f64>)>,
-    updates: i32,
-    clip_norm: f64,
+pub struct PlainAdam {
+    pub moments: BTreeMap<String, (Vec<f64>, Vec<f64>)>,
+    pub updates: i32,
+    pub clip_norm: f64,
     /// Of the backbone and of the heads.
-    rates: [f64; 2],
+    pub rates: [f64; 2],
 }
 
 impl PlainAdam {
-    fn step(&mut self, model: &Model, gradients: &BTreeMap<String, Vec<f64>>, rate: f64) {
+    pub fn step(&mut self, model: &Model, gradients: &BTreeMap<String, Vec<f64>>, rate: f64) {
         self.updates += 1;
         let (b1, b2) = (0.9f64, 0.999f64);
         let norm = norm(gradients.values().flatten().copied());
@@ -196,7 +196,7 @@ fn trajectory(options: &TrainingOptions) {
     report.finish();
 }
 
-fn bits(model: &Model) -> Vec<u32> {
+pub fn bits(model: &Model) -> Vec<u32> {
     let all = model.parameters().iter();
     all.flat_map(|(_, v)| v.flatten_all().unwrap().to_vec1::<f32>().unwrap())
         .map(f32::to_bits)

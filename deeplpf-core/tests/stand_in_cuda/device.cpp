@@ -1,5 +1,6 @@
 // Devices, contexts, error names. STAND_IN_DEVICES: how many there are (1). STAND_IN_DRIVER_VERSION (13000).
 #include "driver.h"
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -9,12 +10,13 @@ std::recursive_mutex stand_in::lock;
 int stand_in::sticky_error = 0;
 
 static bool initialized = false;
-static char context_object; // the one primary context, shared by all devices
+static const int most_devices = 64;
+static char contexts[most_devices]; // the primary ones; all memory is every device's
 static thread_local void *current_context = nullptr;
 
 static int devices() {
     const char *text = getenv("STAND_IN_DEVICES");
-    return text ? atoi(text) : 1;
+    return text ? std::min(atoi(text), most_devices) : 1;
 }
 size_t stand_in_total_memory() {
     const char *text = getenv("STAND_IN_MEMORY");
@@ -83,8 +85,9 @@ STAND_IN_API cuDeviceGetAttribute(int *value, int attribute, int) {
     return success;
 }
 
-STAND_IN_API cuDevicePrimaryCtxRetain(void **context, int) {
-    *context = &context_object;
+STAND_IN_API cuDevicePrimaryCtxRetain(void **context, int device) {
+    if (device < 0 || device >= devices()) return invalid_device;
+    *context = &contexts[device];
     return success;
 }
 STAND_IN_API cuDevicePrimaryCtxRelease_v2(int) { return success; }
@@ -105,7 +108,8 @@ STAND_IN_API cuCtxPopCurrent_v2(void **context) {
     return success;
 }
 STAND_IN_API cuCtxGetDevice(int *device) {
-    *device = 0;
+    if (!current_context) return invalid_context;
+    *device = int(static_cast<char *>(current_context) - contexts);
     return success;
 }
 STAND_IN_API cuCtxSetFlags(unsigned) { return success; }

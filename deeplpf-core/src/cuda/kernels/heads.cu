@@ -39,7 +39,9 @@ __device__ __forceinline__ void philox(u64 block, u64 stream, u64 seed, u32 word
 // CPU draws one number for each entry in order; each takes two words.
 __device__ __forceinline__ float kept(const HeadOutputs &a, const Head &head, u32 index) {
     if (a.state == 0 || a.probability <= 0) return 1.0f;
-    const u64 step = *reinterpret_cast<const u64 *>(a.state);
+    // The first words of StepState, see optimizer.cu: step, batches, place.
+    const u64 *state = reinterpret_cast<const u64 *>(a.state);
+    const u64 step = state[0] * state[1] + state[2];
     const u64 stream = a.purpose << 56 | ((step * 4 + head.stream) & 0x00FFFFFFFFFFFFFFull);
     u32 words[4];
     philox(index / 2, stream, a.seed, words);

@@ -2,10 +2,30 @@
 
 // StepState of optimizer.rs.
 struct StepState {
-    u64 step, updates, skipped, not_finite;
-    double learning_rate, beta1, beta2, epsilon;
+    u64 step, batches, place;
+    double learning_rate, share;
+    u64 updates, skipped, not_finite;
+    double beta1, beta2, epsilon;
     double clip_norm, scale, backbone_rate, heads_rate, max_loss, average;
 };
+
+struct Weigh {
+    u64 gradients, count, loss, loss_count, state;
+};
+
+// Gradients and loss times this rank's share of the step. 7 MB read and written for the release's network,
+// in the second-level cache. 1024 numbers a block.
+extern "C" __global__ void __launch_bounds__(256) weigh(const Weigh argument) {
+    const float share = float(reinterpret_cast<const StepState *>(argument.state)->share);
+    float *gradients = reinterpret_cast<float *>(argument.gradients);
+    float *loss = reinterpret_cast<float *>(argument.loss);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const u64 at = u64(blockIdx.x) * 1024 + i * 256 + threadIdx.x;
+        if (at < argument.count) gradients[at] = __fmul_rn(share, gradients[at]);
+    }
+    if (blockIdx.x == 0 && threadIdx.x < argument.loss_count) loss[threadIdx.x] = __fmul_rn(share, loss[threadIdx.x]);
+}
 
 struct CheckFinite {
     u64 gradients, count, heads_first, loss, loss_count, state, sums, counters;

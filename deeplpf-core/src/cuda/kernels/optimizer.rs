@@ -5,15 +5,23 @@ use super::*;
 pub(super) const SOURCE: module::Source = module::Source {
     name: "optimizer.cu",
     text: include_str!("optimizer.cu"),
-    kernels: &["check_finite", "adam"],
+    kernels: &["weigh", "check_finite", "adam"],
 };
 
 /// What changes from step to step; lies in GPU memory so that a replayed graph reads and advances it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StepState {
-    /// Number of the step, from 0: which dropout masks.
+    /// Number of the step, from 0.
     pub step: u64,
+    /// Batches of the step, on all ranks together.
+    pub batches: u64,
+    /// Which of them is computed here, from 0. Dropout masks are drawn for `step * batches + place`.
+    pub place: u64,
+    /// Step size.
+    pub learning_rate: f64,
+    /// Of the step's images those of the batch computed here.
+    pub share: f64,
     /// Updates Adam has made.
     pub updates: u64,
     /// Steps whose gradient was not finite: parameters and moments were left alone.
@@ -21,8 +29,6 @@ pub(crate) struct StepState {
     /// Not zero where [`Kernels::check_finite`] found a number that is not finite in this step, or a
     /// loss above `max_loss`.
     pub not_finite: u64,
-    /// Step size.
-    pub learning_rate: f64,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -44,10 +50,13 @@ pub(crate) struct StepState {
 }
 
 impl Default for StepState {
-    /// No limits, one group, nothing done.
+    /// No limits, one group, one batch, nothing done.
     fn default() -> Self {
         Self {
             step: 0,
+            batches: 1,
+            place: 0,
+            share: 1.0,
             updates: 0,
             skipped: 0,
             not_finite: 0,
@@ -64,6 +73,19 @@ impl Default for StepState {
         }
     }
 }
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Weigh {
+    gradients: u64,
+    count: u64,
+    loss: u64,
+    loss_count: u64,
+    state: u64,
+}
+
+// SAFETY: numbers and addresses, as `Weigh` in optimizer.cu.
+unsafe impl Argument for Weigh {}
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -100,6 +122,27 @@ struct Adam {
 unsafe impl Argument for Adam {}
 
 impl Kernels {
+    /// Gradients and loss times `share`: what is added over all ranks is then the mean over the images
+    /// of the step.
+    pub fn weigh(
+        &self,
+        stream: &CudaStream,
+        gradients: Span<f32>,
+        loss: Span<LossTerms>,
+        state: Span<StepState>,
+    ) -> Result<(), CudaError> {
+        enough("state of the step", state, 1)?;
+        let argument = Weigh {
+            gradients: gradients.address(),
+            count: gradients.len() as u64,
+            loss: loss.address(),
+            loss_count: loss.cast::<f32>().len() as u64,
+            state: state.address(),
+        };
+        let grid = [blocks(gradients.len().max(1), 1024), 1, 1];
+        self.optimizer.launch(stream, "weigh", grid, [256, 1], argument)
+    }
+
     /// Sets `state`'s `not_finite` if a gradient or a part of the loss is not a finite number or the
     /// loss above `max_loss`, and its `scale` so that the gradient's norm is at most `clip_norm`.
     /// `heads_first`: the first number of the heads' group, which the backbone's lies before.

@@ -18,12 +18,36 @@ fn adam([parameters, first, second]: [&mut Vec<f32>; 3], gradients: &[f32], stat
 }
 
 fn words(state: &StepState) -> Vec<u64> {
-    let mut words = vec![state.step, state.updates, state.skipped, state.not_finite];
-    words.extend([state.learning_rate, state.beta1, state.beta2, state.epsilon].map(f64::to_bits));
+    let mut words = vec![state.step, state.batches, state.place];
+    words.extend([state.learning_rate, state.share].map(f64::to_bits));
+    words.extend([state.updates, state.skipped, state.not_finite]);
+    words.extend([state.beta1, state.beta2, state.epsilon].map(f64::to_bits));
     words.extend([state.clip_norm, state.scale].map(f64::to_bits));
     words.extend([state.backbone_rate, state.heads_rate].map(f64::to_bits));
     words.extend([state.max_loss, state.average].map(f64::to_bits));
     words
+}
+
+/// Sizes around a block's 1024 numbers; what lies behind stays as it is.
+#[test]
+fn a_share_weighs_gradients_and_loss() {
+    let Some(bench) = bench() else { return };
+    let share = 3.0 / 7.0;
+    for count in [1, 1023, 1025, 5000] {
+        let state = bench.numbers(&words(&StepState { share, ..Default::default() }));
+        let gradients = random(5, count + 1, -0.2, 0.2);
+        let (held, terms) = (bench.numbers(&gradients), bench.numbers(&[0.5f32, 0.25, 0.7, 0.1]));
+        let loss = Span::<LossTerms>::new(terms.span().address(), 1);
+        let weighed = held.span().part(0, count).unwrap();
+        let state = Span::new(state.span().address(), 1);
+        bench.kernels.weigh(bench.stream(), weighed, loss, state).unwrap();
+        let mut expected: Vec<f32> = gradients.iter().map(|g| share as f32 * g).collect();
+        expected[count] = gradients[count];
+        assert_eq!(held.read(), expected);
+        let terms = terms.read();
+        assert_eq!(terms[..3], [0.5, 0.25, 0.7].map(|term: f32| share as f32 * term));
+        assert_eq!(terms[3], 0.1);
+    }
 }
 
 #[test]
