@@ -23,6 +23,7 @@ use crate::{
     batch::{draw_side, epoch_order},
     epoch::{EpochLength, feed, line},
     state::Progress,
+    trainer::GATE_WEIGHT,
     validation::{Validated, psnr},
 };
 
@@ -80,6 +81,7 @@ impl GpuTraining {
         require_supported(config)?;
         let options = cuda::TrainingOptions {
             loss: config.loss,
+            gate: GATE_WEIGHT,
             learning_rate: config.adam.learning_rate,
             beta1: config.adam.beta1,
             beta2: config.adam.beta2,

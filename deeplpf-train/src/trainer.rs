@@ -14,7 +14,7 @@ use crate::{
 
 /// Weight of the mean gate in the loss of a model with gates: the documented penalty that keeps
 /// filters closed unless they help.
-const GATE_WEIGHT: f64 = 3e-3;
+pub(crate) const GATE_WEIGHT: f64 = 3e-3;
 
 /// A model, its optimiser and what a step needs to know.
 #[derive(Clone, Debug)]

@@ -29,7 +29,10 @@ use super::{
     kernels::{Dropout, LossSettings, LossTerms, Pick, StepState, loss_workspace},
     memory::{Buffer, Pinned, Plain},
     nccl::Ranks,
-    network::{Backbone, Filters, HeadInput, Maps, Number, Recorder, Shared, require_supported},
+    network::{
+        Backbone, Filters, GatePenalty, HeadInput, Maps, Number, Recorder, Shared,
+        require_supported,
+    },
     parameters::Weights,
     prediction::Prediction,
     span::Span,
@@ -57,6 +60,8 @@ unsafe impl cudarc::driver::ValidAsZeroBits for Pick {}
 pub struct TrainingOptions {
     /// Weights of the loss.
     pub loss: LossConfig,
+    /// Weight of the mean gate in the loss; without effect in a model without gates.
+    pub gate: f64,
     /// Adam's step size; [`Training::set_learning_rate`] changes it.
     pub learning_rate: f64,
     /// Decay of Adam's first moment.
@@ -90,6 +95,7 @@ impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
             loss: LossConfig::default(),
+            gate: 0.0,
             learning_rate: 1e-4,
             beta1: 0.9,
             beta2: 0.999,
@@ -685,7 +691,9 @@ impl Training {
         let seen = (backbone.residual, backbone.image);
         let filters = Filters::<T>::record(recorder, &self.config, heads, seen)?;
         let gradient = self.record_loss(recorder, filters.output, target)?;
-        let seen = filters.backward(recorder, gradient)?;
+        let terms = Span::new(self.terms.pointer(), 1);
+        let penalty = GatePenalty { weight: self.options.gate, terms };
+        let seen = filters.backward(recorder, gradient, penalty)?;
         let through_image = backbone.backward_image(recorder, seen.image)?;
         filters.backward_weights(recorder)?;
         backbone.backward(recorder, through_image, Some(seen.residual), &seen.levels)?;

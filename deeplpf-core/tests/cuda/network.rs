@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device as CandleDevice, Tensor, safetensors::load};
 use deeplpf_core::{
-    Checkpoint, Fixes, Initialisation, Mode, Model, ModelConfig, Precision,
+    Checkpoint, Fixes, Initialisation, Input, Mode, Model, ModelConfig, Precision,
     config::Polynomial,
     cuda::{Device, Execution, Training, TrainingOptions},
     random::{Generator, Purpose},
@@ -50,6 +50,12 @@ pub fn small_model(config: &ModelConfig, dtype: DType) -> Model {
         if name.ends_with("wiring_gate") {
             variable.set(&(variable.as_tensor() + 0.5).unwrap()).unwrap();
         }
+        if name.contains("fc_gates") {
+            let values = noise(variable.elem_count(), 7);
+            let values = Tensor::from_vec(values, variable.shape(), &cpu).unwrap();
+            let values = ((values * 0.2).unwrap() - 0.1).unwrap().to_dtype(dtype).unwrap();
+            variable.set(&values).unwrap();
+        }
     }
     model
 }
@@ -81,6 +87,7 @@ fn every_kind_of_model_as_on_the_cpu() {
     let paper = ModelConfig { dialect: Dialect::Paper, ..release.clone() };
     let cases = [
         ("fixed", base.clone(), [2, 37, 51]),
+        ("gates", ModelConfig { gates: true, ..base.clone() }, [2, 33, 40]),
         ("release", release.clone(), [1, 48, 64]),
         ("paper", paper.clone(), [1, 33, 32]),
         ("paper cubic10", ModelConfig { polynomial: Polynomial::Cubic10, ..paper }, [1, 40, 32]),
@@ -159,8 +166,8 @@ fn options_that_cuda_lacks_are_named() {
     let device = Device::open(0).unwrap();
     let base = small_config();
     let cases = [
-        (ModelConfig { gates: true, ..base.clone() }, "gates"),
-        (ModelConfig { colour: true, ..base }, "colour"),
+        (ModelConfig { colour: true, ..base.clone() }, "colour"),
+        (ModelConfig { input: Input::Bayer, ..base }, "4 channels"),
     ];
     for (config, name) in cases {
         let model = small_model(&config, DType::F32);

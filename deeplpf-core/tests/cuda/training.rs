@@ -35,11 +35,14 @@ pub fn cpu_gradients(
     let prediction = model.forward(&input, Mode::Train { seed, step }).unwrap();
     let output = prediction.output.clamp(0.0, 1.0).unwrap();
     let value = loss(&output, &target, &LossConfig::default(), model.config().fixes).unwrap();
-    let gradients = value.total.backward().unwrap();
+    let gate = prediction.mean_gate(model.config()).unwrap();
+    let total = gate.map_or(Ok(value.total.clone()), |gate| &value.total + (gate * GATE).unwrap());
+    let value = total.unwrap();
+    let gradients = value.backward().unwrap();
     let by_name = model.parameters().iter().filter_map(|(name, variable)| {
         gradients.get(variable).map(|gradient| (name.to_string(), flat(gradient)))
     });
-    let total = value.total.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
+    let total = value.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
     (total, by_name.collect())
 }
 
@@ -47,8 +50,11 @@ pub fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
+/// Weight of the mean gate: large enough to be seen in a gradient.
+const GATE: f64 = 0.05;
+
 fn options(execution: Execution) -> TrainingOptions {
-    TrainingOptions { execution, seed: 5, ..Default::default() }
+    TrainingOptions { execution, gate: GATE, seed: 5, ..Default::default() }
 }
 
 /// Every parameter's gradient, with dropout, of both dialects, at odd sizes and a batch of two.
@@ -62,12 +68,16 @@ fn gradients_as_on_the_cpu() {
     let release = ModelConfig { fixes: Fixes::NONE, ..base.clone() };
     let paper = ModelConfig { dialect: deeplpf_filters::Dialect::Paper, ..release.clone() };
     let cubic = ModelConfig { graduated: 0, elliptical: 0, ..base.clone() };
+    let gates = ModelConfig { gates: true, ..base.clone() };
+    let one = ModelConfig { graduated: 0, ..gates.clone() };
     let mut report = Report::default();
     for (name, config, shape) in [
         ("fixed", base, [2, 37, 51]),
         ("release", release, [1, 48, 32]),
         ("paper", paper, [1, 33, 36]),
         ("cubic only", cubic, [1, 32, 35]),
+        ("gates", gates, [2, 37, 40]),
+        ("gates of ellipses", one, [1, 35, 34]),
     ] {
         let model = small_model(&config, DType::F64);
         let (input, target) = (images(shape, 1), images(shape, 2));

@@ -141,6 +141,27 @@ template <typename T> __device__ __forceinline__ void head_outputs_backward(cons
     if (threadIdx.x == 0) reinterpret_cast<float *>(head.bias_gradient)[channel] = bias_gradient;
 }
 
+struct GatePenalty {
+    u64 raw, raw_gradient, total;
+    u32 batch, raw_len, gates;
+    float weight;
+};
+
+// Adds weight times the mean gate, 1 + tanh of its raw number, to the loss, and its gradient to that of
+// the raw numbers, of which the gates are the last: one block.
+extern "C" __global__ void __launch_bounds__(256) gate_penalty(const GatePenalty a) {
+    const int count = a.batch * a.gates;
+    double sum = 0;
+    for (int i = threadIdx.x; i < count; i += 256) {
+        const u64 at = u64(i / a.gates + 1) * a.raw_len - a.gates + i % a.gates;
+        const float opening = tanhf(reinterpret_cast<const float *>(a.raw)[at]);
+        sum += 1 + opening;
+        reinterpret_cast<float *>(a.raw_gradient)[at] += a.weight * (1 - opening * opening) / count;
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *reinterpret_cast<float *>(a.total) += float(a.weight * sum / count);
+}
+
 #define BOTH(name, Argument, threads)                                                                        \
     extern "C" __global__ void __launch_bounds__(threads) name##_f32(const Argument argument) { name<float>(argument); } \
     extern "C" __global__ void __launch_bounds__(threads) name##_bf16(const Argument argument) { name<bf16>(argument); }

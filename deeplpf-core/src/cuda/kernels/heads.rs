@@ -11,6 +11,7 @@ pub(super) const SOURCE: module::Source = module::Source {
         "head_outputs_bf16",
         "head_outputs_backward_f32",
         "head_outputs_backward_bf16",
+        "gate_penalty",
     ],
 };
 
@@ -147,6 +148,21 @@ struct HeadOutputs {
 // SAFETY: numbers, addresses and such structures, as `HeadOutputs` in heads.cu.
 unsafe impl Argument for HeadOutputs {}
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GatePenalty {
+    raw: u64,
+    raw_gradient: u64,
+    total: u64,
+    batch: u32,
+    raw_len: u32,
+    gates: u32,
+    weight: f32,
+}
+
+// SAFETY: numbers and addresses, as `GatePenalty` in heads.cu.
+unsafe impl Argument for GatePenalty {}
+
 /// That there are some heads and not too many.
 pub(super) fn some_heads(count: usize) -> Result<(), CudaError> {
     require(
@@ -193,6 +209,39 @@ impl Kernels {
         let most = outputs.iter().map(|head| head.values.channels).max().unwrap_or(0);
         let kernel = T::kernel(["head_outputs_backward_f32", "head_outputs_backward_bf16"]);
         self.heads.launch(stream, kernel, [most as u32, heads.len() as u32, 1], [128, 1], argument)
+    }
+
+    /// Adds `weight` times the mean gate to the total of `terms`, and its gradient to `raw_gradient`.
+    /// `raw` and that are (N, `raw_len`), the last `gates` numbers of each image the raw gates, a gate
+    /// 1 + tanh of its own.
+    pub fn gate_penalty(
+        &self,
+        stream: &CudaStream,
+        [raw, raw_gradient]: [Span<f32>; 2],
+        (raw_len, gates): (usize, usize),
+        weight: f64,
+        terms: Span<LossTerms>,
+    ) -> Result<(), CudaError> {
+        let batch = raw.len() / raw_len.max(1);
+        enough("raw parameters", raw, batch * raw_len)?;
+        enough("gradient of the raw parameters", raw_gradient, batch * raw_len)?;
+        enough("terms of the loss", terms, 1)?;
+        require(
+            (1..=raw_len).contains(&gates),
+            "gates",
+            || gates.to_string(),
+            || format!("1 to {raw_len}"),
+        )?;
+        let argument = GatePenalty {
+            raw: raw.address(),
+            raw_gradient: raw_gradient.address(),
+            total: terms.address() + std::mem::offset_of!(LossTerms, total) as u64,
+            batch: batch as u32,
+            raw_len: raw_len as u32,
+            gates: gates as u32,
+            weight: weight as f32,
+        };
+        self.heads.launch(stream, "gate_penalty", [1, 1, 1], [256, 1], argument)
     }
 }
 

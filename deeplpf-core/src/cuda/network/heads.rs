@@ -5,6 +5,8 @@
 //! behind them. The first convolutions run on those with composed weights (see
 //! [`super::super::kernels`]), so neither the 64 feature maps nor the levels' projections are ever made.
 
+use std::ops::Range;
+
 use super::{
     super::{
         error::CudaError,
@@ -62,6 +64,23 @@ struct Ends {
     pooled: Tensor,
 }
 
+/// A head that is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub kind: Kind,
+    /// Its numbers in an image's raw parameters.
+    pub numbers: Range<usize>,
+    /// Its gates there; empty where it has none.
+    pub gates: Range<usize>,
+}
+
+/// The layer that yields a head's gates, and in training its gradients.
+#[derive(Clone, Copy)]
+struct Gates {
+    linear: Linear,
+    gradient: Option<[Span<f32>; 2]>,
+}
+
 /// A head that was recorded.
 pub(super) struct Head<T> {
     kind: Kind,
@@ -69,6 +88,7 @@ pub(super) struct Head<T> {
     layers: Vec<Layer<T>>,
     outputs: usize,
     first: usize,
+    gates: Option<Gates>,
     ends: Ends,
 }
 
@@ -136,6 +156,11 @@ impl<T: Number> Input<T> {
             raw: recorder.tape.tensor(batch * raw_len * size_of::<f32>()),
             dropout: dropout.filter(|dropout| dropout.probability > 0.0),
         }
+    }
+
+    /// Numbers of all filters of one image.
+    pub(super) fn raw_len(&self) -> usize {
+        self.raw_len
     }
 
     /// Channels of all levels.
@@ -211,17 +236,38 @@ fn final_layer(recorder: &mut Recorder) -> Result<[Tensor; 2], CudaError> {
     ])
 }
 
-/// Records the composition of every head's first weights. `heads`: kind, first number and number of
-/// its outputs.
+/// The layer of a head's gates.
+fn gates_layer(
+    recorder: &Recorder,
+    name: &str,
+    range: &Range<usize>,
+) -> Result<Option<Gates>, CudaError> {
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let [weight, bias] = &["weight", "bias"].map(|part| format!("{name}.fc_gates.{part}"));
+    let linear = Linear {
+        weight: recorder.span(weight)?,
+        bias: recorder.span(bias)?,
+        outputs: range.len(),
+        first: range.start,
+    };
+    let gradient = [recorder.gradient_span(weight)?, recorder.gradient_span(bias)?];
+    let gradient = gradient[0].zip(gradient[1]).map(<[Span<f32>; 2]>::from);
+    Ok(Some(Gates { linear, gradient }))
+}
+
+/// Records the composition of every head's first weights.
 pub(super) fn compose_weights<T: Number>(
     recorder: &mut Recorder,
     input: &Input<T>,
-    heads: &[(Kind, usize, usize)],
+    heads: &[Wanted],
 ) -> Result<Vec<Head<T>>, CudaError> {
     let [final_weight, final_bias] = final_layer(recorder)?;
     let wiring = input.wiring(recorder)?;
     let mut recorded = Vec::new();
-    for &(kind, first, outputs) in heads {
+    for Wanted { kind, numbers, gates } in heads {
+        let kind = *kind;
         let gpu = recorder.gpu();
         let name = format!("deeplpfnet.{0}_filter.{0}_layer1.conv.weight", kind.name());
         let bytes = input.head_width * input.seen(kind).channels * 9 * size_of::<T>();
@@ -257,7 +303,15 @@ pub(super) fn compose_weights<T: Number>(
             linear_gradient: [recorder.gradient(&linear[0])?, recorder.gradient(&linear[1])?],
             pooled: recorder.tape.tensor(batch * width * size_of::<f32>()),
         };
-        recorded.push(Head { kind, name, layers: Vec::new(), outputs, first, ends });
+        recorded.push(Head {
+            kind,
+            gates: gates_layer(recorder, &name, gates)?,
+            name,
+            layers: Vec::new(),
+            outputs: numbers.len(),
+            first: numbers.start,
+            ends,
+        });
     }
     Ok(recorded)
 }
@@ -298,6 +352,7 @@ impl<T: Number> Head<T> {
         self.layers.push(layer);
         let Ends { bias, linear: [weight, linear_bias], pooled, .. } = self.ends;
         let (stream, outputs, first) = (self.kind.stream(), self.outputs, self.first);
+        let gates = self.gates.map(|gates| gates.linear);
         let (dropout, raw_len) = (input.dropout, input.raw_len);
         let tensors = [values.tensor, bias, weight, linear_bias, pooled, input.raw];
         recorder.tape.push("head", tensors, move |[a, b, c, d, e, f]| {
@@ -307,7 +362,7 @@ impl<T: Number> Head<T> {
                 pooled: e.span(),
                 stream,
                 linear: Linear { weight: c.span(), bias: d.span(), outputs, first },
-                gates: None,
+                gates,
             };
             gpu.kernels.head_outputs(gpu.stream(), &[head], dropout, f.span(), raw_len)
         });
@@ -335,7 +390,7 @@ impl<T: Number> Head<T> {
             ..
         } = self.ends;
         let (stream, outputs, first) = (self.kind.stream(), self.outputs, self.first);
-        let (dropout, raw_len) = (input.dropout, input.raw_len);
+        let (dropout, raw_len, gates) = (input.dropout, input.raw_len, self.gates);
         let out = gradient;
         let kept = gpu.clone();
         recorder.tape.push(
@@ -359,13 +414,13 @@ impl<T: Number> Head<T> {
                     pooled: e.span(),
                     stream,
                     linear: Linear { weight: c.span(), bias: d.span(), outputs, first },
-                    gates: None,
+                    gates: gates.map(|gates| gates.linear),
                 };
                 let gradient = HeadOutputGradient {
                     values: out.planes(g)?,
                     bias: h.span(),
                     linear: [i.span(), j.span()],
-                    gates: None,
+                    gates: gates.and_then(|gates| gates.gradient),
                 };
                 let (kernels, stream) = (&kept.kernels, kept.stream());
                 let heads = [(head, gradient)];

@@ -5,12 +5,12 @@ mod heads;
 mod maps;
 mod recorder;
 
-use super::{error::CudaError, tape::Tensor};
+use super::{error::CudaError, kernels::LossTerms, span::Span, tape::Tensor};
 use crate::{Model, ModelConfig};
 
 pub(super) use backbone::Backbone;
 pub(super) use heads::Input as HeadInput;
-use heads::{Head, Kind, compose_weights, compose_weights_backward};
+use heads::{Head, Kind, Wanted, compose_weights, compose_weights_backward};
 pub(super) use maps::Maps;
 pub(super) use recorder::{Number, Recorder, Shared};
 
@@ -28,9 +28,6 @@ pub(super) fn require_supported(model: &Model) -> Result<(), CudaError> {
     }
     if config.input != crate::Input::Rgb {
         return refuse(&format!("input = \"{}\"", config.input.name()));
-    }
-    if config.gates {
-        return refuse("gates = true");
     }
     if config.colour {
         return refuse("colour = true");
@@ -57,12 +54,39 @@ pub(super) struct SeenGradient<T> {
     pub levels: Vec<Maps<T>>,
 }
 
+/// The heads of a model that has any numbers for them. The gates are the last of an image's numbers.
+fn wanted(config: &ModelConfig) -> Vec<Wanted> {
+    let stack = config.stack();
+    let end = stack.raw_len();
+    let counts = [config.graduated, config.elliptical];
+    let [graduated, elliptical] = if config.gates { counts } else { [0; 2] };
+    let middle = end - elliptical;
+    let all = [
+        (Kind::Polynomial, stack.polynomial_range(), end..end),
+        (Kind::Graduated, stack.graduated_range(), middle - graduated..middle),
+        (Kind::Elliptical, stack.elliptical_range(), middle..end),
+    ];
+    let there = all.into_iter().filter(|(_, numbers, _)| !numbers.is_empty());
+    there.map(|(kind, numbers, gates)| Wanted { kind, numbers, gates }).collect()
+}
+
+/// The penalty on open gates that keeps filters closed unless they help.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GatePenalty {
+    /// Of the mean gate.
+    pub weight: f64,
+    /// The loss it is added to.
+    pub terms: Span<LossTerms>,
+}
+
 /// From the backbone's result to Y, forward and backward.
 pub(super) struct Filters<T> {
     input: HeadInput<T>,
     polynomial: Vec<Head<T>>,
     local: Vec<Head<T>>,
     constants: Tensor,
+    /// How many of an image's numbers are gates.
+    gates: usize,
     /// Numbers of all filters, (N, raw_len).
     pub raw: Tensor,
     /// Y1.
@@ -100,7 +124,8 @@ impl<T: Number> Filters<T> {
             let (image, out) = (image.planes(b)?, output.planes(c)?);
             gpu.filters.apply(gpu.stream(), a.span(), image, out, None)
         });
-        Ok(Self { input, polynomial, local, constants, raw, image, residual, output })
+        let gates = wanted(config).iter().map(|head| head.gates.len()).sum();
+        Ok(Self { input, polynomial, local, constants, gates, raw, image, residual, output })
     }
 
     /// Records the heads alone: the raw parameters, (1, raw_len).
@@ -122,22 +147,13 @@ impl<T: Number> Filters<T> {
         (residual, image): (Maps<f32>, Maps<f32>),
     ) -> Result<Heads<T>, CudaError> {
         let gpu = recorder.gpu();
-        let stack = config.stack();
         let patches = input.patches(input.maps);
         let kept = gpu.clone();
         recorder.tape.push("patches", [residual.tensor, patches.tensor], move |[a, b]| {
             let (image, out) = (residual.planes(a)?, patches.planes(b)?);
             kept.kernels.resized_patches(kept.stream(), image, out)
         });
-        let wanted: Vec<(Kind, usize, usize)> = [
-            (Kind::Polynomial, stack.polynomial_range()),
-            (Kind::Graduated, stack.graduated_range()),
-            (Kind::Elliptical, stack.elliptical_range()),
-        ]
-        .into_iter()
-        .filter(|(_, range)| !range.is_empty())
-        .map(|(kind, range)| (kind, range.start, range.len()))
-        .collect();
+        let wanted = wanted(config);
         let heads = compose_weights(recorder, input, &wanted)?;
         let (mut polynomial, mut local): (Vec<_>, Vec<_>) =
             heads.into_iter().partition(|head| head.kind() == Kind::Polynomial);
@@ -161,12 +177,13 @@ impl<T: Number> Filters<T> {
     }
 
     /// Records the way back from the gradient of Y: returns that of Y1, and through the heads those of
-    /// the U-Net's image and the wired levels. The final convolution's gradient is finished by
-    /// [`Filters::backward_weights`].
+    /// the U-Net's image and the wired levels. The `penalty` on gates, where there are any, is added to
+    /// the loss. The final convolution's gradient is finished by [`Filters::backward_weights`].
     pub fn backward(
         &self,
         recorder: &mut Recorder,
         output: Maps<f32>,
+        penalty: GatePenalty,
     ) -> Result<SeenGradient<T>, CudaError> {
         let gpu = recorder.gpu();
         let shape = self.image.shape();
@@ -203,6 +220,14 @@ impl<T: Number> Filters<T> {
                 )
             },
         );
+        if self.gates > 0 {
+            let (kept, numbers) = (gpu.clone(), (self.input.raw_len(), self.gates));
+            let GatePenalty { weight, terms } = penalty;
+            recorder.tape.push("penalty of the gates", [self.raw, raw_gradient], move |[a, b]| {
+                let (stream, raw) = (kept.stream(), [a.span(), b.span()]);
+                kept.kernels.gate_penalty(stream, raw, numbers, weight, terms)
+            });
+        }
         let input_gradient = self.input.maps.like(&mut recorder.tape);
         let mut add = false;
         for head in &self.local {
