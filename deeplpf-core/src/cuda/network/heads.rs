@@ -10,19 +10,14 @@ use std::ops::Range;
 use super::{
     super::{
         error::CudaError,
-        kernels::{
-            Dropout, HeadOutput, HeadOutputGradient, HeadWeights, Linear, Projection, Wiring,
-        },
+        kernels::{HeadOutput, HeadOutputGradient, HeadWeights, Linear},
         span::Span,
         tape::Tensor,
     },
+    head_input::HeadInput,
     maps::Maps,
     recorder::{Kernel, Layer, Number, Recorder, WeightGradient},
 };
-use crate::{Fix, ModelConfig};
-
-/// Channels of the patches: 3x3 of three channels and one for the bias.
-pub(super) const PATCHES: usize = 28;
 
 /// Which head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +41,7 @@ impl Kind {
         self as u64
     }
 
-    fn sees_other_image(self) -> bool {
+    pub fn sees_other_image(self) -> bool {
         self != Kind::Polynomial
     }
 }
@@ -92,142 +87,6 @@ pub(super) struct Head<T> {
     ends: Ends,
 }
 
-/// Levels of the encoder that the fix `wiring` joins to the heads.
-const LEVELS: usize = 3;
-
-/// What all heads share.
-pub(in super::super) struct Input<T> {
-    /// [patches, levels, another image], resized.
-    pub(super) maps: Maps<T>,
-    /// Channels of the levels; zeros without the fix `wiring`.
-    widths: [usize; LEVELS],
-    features: usize,
-    head_width: usize,
-    /// Numbers of all filters of one image.
-    raw_len: usize,
-    /// (N, `raw_len`).
-    pub(super) raw: Tensor,
-    /// Of training.
-    dropout: Option<Dropout>,
-}
-
-impl<T> Clone for Input<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Input<T> {}
-
-/// Channels of the levels that are wired, zeros without the fix.
-fn widths(config: &ModelConfig) -> [usize; LEVELS] {
-    let [first, second, third, ..] = config.widths;
-    if config.fixes.contains(Fix::Wiring) { [first, second, third] } else { [0; LEVELS] }
-}
-
-impl<T: Number> Input<T> {
-    /// Bytes of the maps of `batch` images.
-    pub fn bytes(config: &ModelConfig, batch: usize) -> usize {
-        let channels = PATCHES + widths(config).iter().sum::<usize>() + 3;
-        batch * channels * config.head_size * config.head_size * size_of::<T>()
-    }
-
-    /// In the arena, or in `memory` of [`Input::bytes`] that outlives the program.
-    pub fn new(
-        recorder: &mut Recorder,
-        config: &ModelConfig,
-        batch: usize,
-        dropout: Option<Dropout>,
-        memory: Option<u64>,
-    ) -> Self {
-        let (side, bytes) = (config.head_size, Self::bytes(config, batch));
-        let channels = bytes / (batch * side * side * size_of::<T>());
-        let raw_len = config.stack().raw_len();
-        let tensor = match memory {
-            Some(address) => recorder.tape.fixed(address, bytes),
-            None => recorder.tape.tensor(bytes),
-        };
-        Self {
-            maps: Maps::of(tensor, [batch, channels, side, side], 0),
-            widths: widths(config),
-            features: config.features,
-            head_width: config.head_width,
-            raw_len,
-            raw: recorder.tape.tensor(batch * raw_len * size_of::<f32>()),
-            dropout: dropout.filter(|dropout| dropout.probability > 0.0),
-        }
-    }
-
-    /// Numbers of all filters of one image.
-    pub(super) fn raw_len(&self) -> usize {
-        self.raw_len
-    }
-
-    /// Channels of all levels.
-    fn wired(&self) -> usize {
-        self.widths.iter().sum()
-    }
-
-    /// The patches, of `maps` or their gradient.
-    pub(super) fn patches(&self, maps: Maps<T>) -> Maps<T> {
-        maps.channels(0, PATCHES)
-    }
-
-    /// The levels, the finest first, of `maps` or their gradient; none without the fix `wiring`.
-    pub(super) fn levels(&self, maps: Maps<T>) -> Vec<Maps<T>> {
-        let mut first = PATCHES;
-        let wired = self.widths.iter().filter(|width| **width > 0);
-        let level = wired.map(|&width| {
-            first += width;
-            maps.channels(first - width, width)
-        });
-        level.collect()
-    }
-
-    /// Where the encoder's levels go.
-    pub fn encoder(&self) -> Vec<Maps<T>> {
-        self.levels(self.maps)
-    }
-
-    /// The other image, of `maps` or their gradient.
-    pub(super) fn image(&self, maps: Maps<T>) -> Maps<T> {
-        maps.channels(PATCHES + self.wired(), 3)
-    }
-
-    /// The channels a head of that kind sees.
-    fn seen(&self, kind: Kind) -> Maps<T> {
-        let other = if kind.sees_other_image() { 3 } else { 0 };
-        self.maps.channels(0, PATCHES + self.wired() + other)
-    }
-
-    /// The parameters of the fix `wiring`, if it is on.
-    fn wiring(&self, recorder: &Recorder) -> Result<Option<Wiring>, CudaError> {
-        if self.wired() == 0 {
-            return Ok(None);
-        }
-        let parts = |number: usize| {
-            ["weight", "bias"].map(|part| format!("backbonenet.unet.conv{}.{part}", number + 1))
-        };
-        let mut levels = Vec::new();
-        for (number, width) in self.widths.into_iter().enumerate() {
-            let [weight, bias] = &parts(number);
-            let gradient = [recorder.gradient_span(weight)?, recorder.gradient_span(bias)?];
-            levels.push(Projection {
-                width,
-                weight: recorder.span(weight)?,
-                bias: recorder.span(bias)?,
-                gradient: gradient[0].zip(gradient[1]).map(<[Span<f32>; 2]>::from),
-            });
-        }
-        let gate = "backbonenet.unet.wiring_gate";
-        Ok(Some(Wiring {
-            levels: [levels[0], levels[1], levels[2]],
-            gate: recorder.span(gate)?,
-            gate_gradient: recorder.gradient_span(gate)?,
-        }))
-    }
-}
-
 /// Weight and bias of the final convolution.
 fn final_layer(recorder: &mut Recorder) -> Result<[Tensor; 2], CudaError> {
     Ok([
@@ -260,7 +119,7 @@ fn gates_layer(
 /// Records the composition of every head's first weights.
 pub(super) fn compose_weights<T: Number>(
     recorder: &mut Recorder,
-    input: &Input<T>,
+    input: &HeadInput<T>,
     heads: &[Wanted],
 ) -> Result<Vec<Head<T>>, CudaError> {
     let [final_weight, final_bias] = final_layer(recorder)?;
@@ -327,7 +186,11 @@ impl<T: Number> Head<T> {
     }
 
     /// Records the forward pass: the head's numbers go to their place in the raw parameters.
-    pub fn record(&mut self, recorder: &mut Recorder, input: &Input<T>) -> Result<(), CudaError> {
+    pub fn record(
+        &mut self,
+        recorder: &mut Recorder,
+        input: &HeadInput<T>,
+    ) -> Result<(), CudaError> {
         let gpu = recorder.gpu();
         let kernel = Kernel::strided(input.head_width);
         let gradient =
@@ -353,7 +216,7 @@ impl<T: Number> Head<T> {
         let Ends { bias, linear: [weight, linear_bias], pooled, .. } = self.ends;
         let (stream, outputs, first) = (self.kind.stream(), self.outputs, self.first);
         let gates = self.gates.map(|gates| gates.linear);
-        let (dropout, raw_len) = (input.dropout, input.raw_len);
+        let (dropout, raw_len) = (input.dropout, input.raw_len());
         let tensors = [values.tensor, bias, weight, linear_bias, pooled, input.raw];
         recorder.tape.push("head", tensors, move |[a, b, c, d, e, f]| {
             let head = HeadOutput {
@@ -374,7 +237,7 @@ impl<T: Number> Head<T> {
     pub fn backward(
         &self,
         recorder: &mut Recorder,
-        input: &Input<T>,
+        input: &HeadInput<T>,
         raw_gradient: Tensor,
         (input_gradient, add): (Maps<T>, bool),
     ) -> Result<(), CudaError> {
@@ -390,7 +253,7 @@ impl<T: Number> Head<T> {
             ..
         } = self.ends;
         let (stream, outputs, first) = (self.kind.stream(), self.outputs, self.first);
-        let (dropout, raw_len, gates) = (input.dropout, input.raw_len, self.gates);
+        let (dropout, raw_len, gates) = (input.dropout, input.raw_len(), self.gates);
         let out = gradient;
         let kept = gpu.clone();
         recorder.tape.push(
@@ -466,7 +329,7 @@ impl<T: Number> Head<T> {
 /// Records the way back of the composition of all heads, in one launch.
 pub(super) fn compose_weights_backward<T: Number>(
     recorder: &mut Recorder,
-    input: &Input<T>,
+    input: &HeadInput<T>,
     heads: &[&Head<T>],
 ) -> Result<(), CudaError> {
     let gpu = recorder.gpu();

@@ -1,6 +1,7 @@
 //! The whole network as operations on a tape.
 
 mod backbone;
+mod head_input;
 mod heads;
 mod maps;
 mod recorder;
@@ -9,7 +10,7 @@ use super::{error::CudaError, kernels::LossTerms, span::Span, tape::Tensor};
 use crate::{Model, ModelConfig};
 
 pub(super) use backbone::Backbone;
-pub(super) use heads::Input as HeadInput;
+pub(super) use head_input::HeadInput;
 use heads::{Head, Kind, Wanted, compose_weights, compose_weights_backward};
 pub(super) use maps::Maps;
 pub(super) use recorder::{Number, Recorder, Shared};
