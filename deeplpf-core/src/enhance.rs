@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Compute, CoreError, GivenParameters, MIN_SIDE, Model, Precision, Result, edit, engine::Engine,
+    highlights,
 };
 
 /// A model ready to enhance photographs of any size.
@@ -80,11 +81,15 @@ pub struct EnhanceOptions {
     pub strength: f32,
     /// Filters instead of those the network predicts; of the network only the backbone runs.
     pub given: Option<GivenParameters>,
+    /// Whether what is nearly white in the photograph stays so, whatever the network made of it: with
+    /// x the photograph, y the network's result and S the smooth step t^2 (3 - 2 t) of t limited to
+    /// [0, 1], y + S((min(x_r, x_g, x_b) - 0.7) / 0.3) max(x - y, 0). Not in the paper.
+    pub keep_highlights: bool,
 }
 
 impl Default for EnhanceOptions {
     fn default() -> Self {
-        Self { tile: None, strength: 1.0, given: None }
+        Self { tile: None, strength: 1.0, given: None, keep_highlights: false }
     }
 }
 
@@ -167,6 +172,12 @@ impl Enhancer {
             return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
         }
         edit::check_strength(options.strength)?;
+        if options.keep_highlights {
+            let options = EnhanceOptions { keep_highlights: false, ..options.clone() };
+            return self.enhance_rows(photograph, &options, progress, &mut |first, band| {
+                sink(first, highlights::kept(photograph, first, band).view());
+            });
+        }
         match &self.backend {
             Backend::Cpu(engine) => {
                 require_memory(engine, (height, width), options.tile)?;

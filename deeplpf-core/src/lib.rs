@@ -27,6 +27,7 @@ mod edit;
 mod engine;
 mod enhance;
 mod error;
+mod highlights;
 pub mod loss;
 pub mod model;
 pub mod ops;

@@ -19,7 +19,7 @@ use deeplpf_data::{
     picture::JPEG_QUALITY,
 };
 
-use self::parameters_file::Origin;
+use self::parameters_file::{Given, Origin};
 use self::pipeline::Steps;
 use self::progress::Progress;
 use super::exit_code;
@@ -116,6 +116,15 @@ pub struct Args {
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     strength: Option<f32>,
 
+    /// What becomes of highlights, where the photograph is white or nearly so.
+    ///
+    /// `keep`: they stay as light as they are, for what is white because the sensor was full can only
+    /// become grey. `change`: they are what the network makes of them, like everything else
+    /// [default: what --params says; else keep with the weights built into the program, change with
+    /// others].
+    #[arg(long, value_name = "WHAT", value_enum)]
+    highlights: Option<Highlights>,
+
     /// Rows of a photograph that are worked on at once; by default chosen by its width.
     ///
     /// The result is the same. More rows take more memory; fewer than the default, which is 16 for
@@ -129,6 +138,13 @@ pub struct Args {
     /// before written meanwhile, on two more threads; with 1 everything happens on one core.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<NonZeroUsize>,
+}
+
+/// See [`Args::highlights`].
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Highlights {
+    Keep,
+    Change,
 }
 
 const EXAMPLES: &str = "\
@@ -146,6 +162,8 @@ Examples:
     deeplpf enhance photo.jpg -o mine.png --params better.params.json
   An Adobe RGB photograph that stays one:
     deeplpf enhance photo.tif -o better.tif --keep-profile
+  Highlights as the network makes them, too:
+    deeplpf enhance photo.jpg --highlights change
   Weights of your own training:
     deeplpf enhance photo.jpg --weights best.safetensors
   The authors' published weights, with all corrections of their program:
@@ -210,6 +228,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         weights: checkpoint.path.clone(),
         config: enhancer.model().config().clone(),
         strength: options.strength,
+        keep_highlights: options.keep_highlights,
     });
     let mut enhanced = 0;
     let steps = Steps {
@@ -315,10 +334,20 @@ impl Args {
     /// A file of parameters that cannot be used with a model of `config`, or a strength out of
     /// range.
     fn enhance_options(&self, config: &ModelConfig) -> anyhow::Result<EnhanceOptions> {
-        let mut options = EnhanceOptions { tile: self.tile, ..EnhanceOptions::default() };
+        let mut options = EnhanceOptions {
+            tile: self.tile,
+            keep_highlights: self.weights.is_none(),
+            ..EnhanceOptions::default()
+        };
         if let Some(path) = &self.params {
-            let (given, strength) = parameters_file::read(path, config)?;
-            options = EnhanceOptions { given: Some(given), strength, ..options };
+            let Given { parameters, strength, keep_highlights } =
+                parameters_file::read(path, config)?;
+            let keep_highlights = keep_highlights.unwrap_or(options.keep_highlights);
+            options =
+                EnhanceOptions { given: Some(parameters), strength, keep_highlights, ..options };
+        }
+        if let Some(highlights) = self.highlights {
+            options.keep_highlights = highlights == Highlights::Keep;
         }
         if let Some(strength) = self.strength {
             if !(0.0..=MAX_STRENGTH).contains(&strength) {

@@ -54,10 +54,51 @@ fn what_is_built_in_is_the_file_in_the_repository() {
     photograph(&room, "photo.png", &photographs()[1].input);
     std::fs::copy(SHIPPED, room.path("default.safetensors")).expect("copied");
     room.run("enhance photo.png -o a.png --save-params").succeeds();
-    room.run("enhance photo.png -o b.png --save-params --weights default.safetensors").succeeds();
+    let file = "--save-params --weights default.safetensors";
+    room.run(&format!("enhance photo.png -o b.png {file} --highlights keep")).succeeds();
     assert_eq!(room.read("a.png"), room.read("b.png"));
     assert_eq!(room.json("a.params.json"), room.json("b.params.json"));
     assert_eq!(room.json("a.params.json")["weights"], "default.safetensors");
+}
+
+/// White stays white, all of a picture or a part with a soft edge; unless the network's own is asked
+/// for, as it is with named weights. A file of parameters says which it was.
+#[test]
+fn white_stays_white() {
+    let room = Room::new();
+    std::fs::copy(SHIPPED, room.path("default.safetensors")).expect("copied");
+    std::fs::create_dir(room.path("in")).expect("made");
+    photograph(&room, "in/white.png", &Array3::ones((3, 64, 80)));
+    let lamp = Array3::from_shape_fn((3, 96, 96), |(_, y, x)| {
+        let distance = (y as f32 - 48.0).hypot(x as f32 - 48.0);
+        (1.6 - distance / 40.0).clamp(0.2, 1.0)
+    });
+    photograph(&room, "in/lamp.png", &lamp);
+    let least = |folder: &str| {
+        let mut least = 1.0f32;
+        for name in ["white", "lamp"] {
+            let read = |folder: &str| decode(room.path(&format!("{folder}/{name}.png")));
+            let (before, after) = (read("in").expect("there"), read(folder).expect("there"));
+            let pairs = before.pixels.iter().zip(&after.pixels);
+            least = pairs.filter(|(b, _)| **b == 1.0).fold(least, |least, (_, a)| least.min(*a));
+        }
+        least
+    };
+    room.run("enhance in -o kept --save-params").succeeds();
+    assert_eq!(least("kept"), 1.0);
+    room.run("enhance in -o changed --highlights change --save-params").succeeds();
+    assert!(least("changed") < 0.95, "or the option is of no use");
+    room.run("enhance in -o named --weights default.safetensors").succeeds();
+    for name in ["white.png", "lamp.png"] {
+        let read = |folder: &str| room.read(&format!("{folder}/{name}"));
+        assert_eq!(read("named"), read("changed"), "{name}");
+    }
+    for (folder, kept) in [("kept", true), ("changed", false)] {
+        let file = format!("{folder}/lamp.params.json");
+        assert_eq!(room.json(&file)["keep_highlights"], kept);
+        room.run(&format!("enhance in/lamp.png -o again.png --params {file}")).succeeds();
+        assert_eq!(room.read("again.png"), room.read(&format!("{folder}/lamp.png")), "{folder}");
+    }
 }
 
 #[test]

@@ -20,6 +20,18 @@ pub struct Origin {
     pub config: ModelConfig,
     /// The strength they were applied at.
     pub strength: f32,
+    /// Whether highlights were kept.
+    pub keep_highlights: bool,
+}
+
+/// What a file gives.
+pub struct Given {
+    /// The filters.
+    pub parameters: GivenParameters,
+    /// The strength they are applied at.
+    pub strength: f32,
+    /// Whether highlights are kept, if the file says.
+    pub keep_highlights: Option<bool>,
 }
 
 /// Names of files, not their places, so that it can be shared.
@@ -33,6 +45,7 @@ struct ParametersFile<'a> {
     fixes: Fixes,
     fusion: FusionRule,
     strength: f32,
+    keep_highlights: bool,
     #[serde(flatten)]
     parameters: &'a PredictedParameters,
 }
@@ -62,6 +75,8 @@ struct GivenFile {
     fusion: FusionRule,
     #[serde(default = "whole")]
     strength: f32,
+    #[serde(default)]
+    keep_highlights: Option<bool>,
     filters: StackParams<f32>,
     #[serde(default)]
     colour: Option<Vec<f32>>,
@@ -71,11 +86,11 @@ fn whole() -> f32 {
     1.0
 }
 
-/// The filters of a file for a model of `config`, and the strength they are applied at.
+/// The filters of a file for a model of `config`, and how they are applied.
 ///
 /// # Errors
 /// A file that is not one of parameters, or not of such a model.
-pub fn read(path: &Path, config: &ModelConfig) -> anyhow::Result<(GivenParameters, f32)> {
+pub fn read(path: &Path, config: &ModelConfig) -> anyhow::Result<Given> {
     let place = path.display();
     let size = std::fs::metadata(path).with_context(|| format!("--params {place}"))?.len();
     if size > MOST_BYTES {
@@ -104,7 +119,9 @@ pub fn read(path: &Path, config: &ModelConfig) -> anyhow::Result<(GivenParameter
     }
     FilterStack::from_params(&config.stack(), file.filters.clone())
         .with_context(|| format!("--params {place}"))?;
-    Ok((GivenParameters { filters: file.filters, colour: file.colour }, file.strength))
+    let GivenFile { filters, colour, strength, keep_highlights, .. } = file;
+    let parameters = GivenParameters { filters, colour };
+    Ok(Given { parameters, strength, keep_highlights })
 }
 
 impl Origin {
@@ -125,6 +142,7 @@ impl Origin {
             fixes: self.config.fixes,
             fusion: self.config.fusion,
             strength: self.strength,
+            keep_highlights: self.keep_highlights,
             parameters,
         };
         let text = serde_json::to_string_pretty(&file)? + "\n";
