@@ -5,7 +5,7 @@ mod stand_in;
 
 use std::{fs, path::Path};
 
-use deeplpf_core::{Initialisation, ModelConfig, Precision};
+use deeplpf_core::{Fixes, Initialisation, ModelConfig, Precision};
 use deeplpf_data::augment::ColourAugmentation;
 use deeplpf_train::{AdamConfig, DataConfig, RunFolder, TrainConfig, TrainError, train};
 
@@ -19,7 +19,7 @@ fn config(run: &Path, device: &str) -> TrainConfig {
         initialisation: Initialisation::Release,
         data: DataConfig { crop: 48, batch: 2, ..DataConfig::default() },
         model: ModelConfig {
-            fixes: "ellipse,fusion,ste,blend,msssim".parse().unwrap(),
+            fixes: Fixes::ALL,
             widths: [3, 4, 4, 4, 4],
             features: 5,
             head_width: 4,
@@ -58,6 +58,14 @@ fn beside_the_cpu(change: impl Fn(&mut TrainConfig)) {
 fn epochs_of_resident_pairs_are_the_cpus() {
     if stand_in::ready() {
         beside_the_cpu(|_| {});
+    }
+}
+
+/// Gates, and their penalty beside the loss.
+#[test]
+fn epochs_of_gates_are_the_cpus() {
+    if stand_in::ready() {
+        beside_the_cpu(|config| config.model.gates = true);
     }
 }
 
@@ -157,7 +165,7 @@ fn settings_the_gpu_lacks_are_refused() {
     type Setting = (&'static str, fn(&mut TrainConfig));
     let settings: [Setting; 2] = [
         ("data.accumulate", |config| config.data.accumulate = 2),
-        ("gates", |config| config.model.gates = true),
+        ("colour", |config| config.model.colour = true),
     ];
     for (name, set) in settings {
         let mut config = config(&scratch.path().join("run"), "cuda:0");

@@ -6,7 +6,7 @@
 //! A model lives in the CPU's memory as everywhere; [`Training`] and [`Enhancer`] copy its parameters.
 //! What they queue is a static program for one shape of images: every tensor has its place in one
 //! arena, convolutions are cuDNN's with algorithms chosen once, everything between them is our own
-//! kernels, and the whole runs as one CUDA graph. Not supported: the fix `wiring`, `gates`, `colour`,
+//! kernels, and the whole runs as one CUDA graph. Not supported: `backbone = "resnet"`, `colour`,
 //! inputs other than RGB ([`CudaError::Unsupported`] names the option).
 //!
 //! With feature `nccl` the GPUs of several processes make steps together: `Training::join`.

@@ -84,6 +84,38 @@ fn strips_and_whole_pictures_as_the_cpu() {
     report.finish();
 }
 
+/// Strips of two photographs, one after the other, beside each of them whole: in both kinds of numbers the
+/// encoder's levels are gathered from the strips as from the whole.
+#[test]
+fn strips_as_the_whole() {
+    if !stand_in::ready() {
+        return;
+    }
+    let device = Device::open(0).unwrap();
+    let model = small_model(&small_config(), DType::F32);
+    // cuDNN may choose other algorithms for strips, so a GPU need not be as exact as the stand-in.
+    let on_stand_in = stand_in::stand_in_folder().is_some();
+    let mut report = Report::default();
+    for (precision, on_gpu) in [(Precision::Fp32, 2e-5), (Precision::Bf16, 2e-2)] {
+        let gpu = Enhancer::on(model.clone(), &Compute::Cuda(device.clone()), precision).unwrap();
+        for (height, width, tile) in [(389, 34, 32), (301, 51, 16)] {
+            let image = photograph(height, width, 9);
+            let options = EnhanceOptions { tile: NonZeroUsize::new(tile), ..Default::default() };
+            let strips = enhanced(&gpu, &image, &options);
+            let whole = enhanced(&gpu, &image, &EnhanceOptions::default());
+            let differences = strips.iter().zip(&whole).map(|(a, b)| f64::from((a - b).abs()));
+            let mut differences: Vec<f64> = differences.collect();
+            differences.sort_by(f64::total_cmp);
+            // On a GPU pixels on an ellipse's edge may fall to either side.
+            let share =
+                if on_stand_in { differences.len() } else { differences.len() * 999 / 1000 };
+            let bound = if on_stand_in { 1e-6 } else { on_gpu };
+            report.at_most(&format!("{precision} {width}x{height}"), differences[share - 1], bound);
+        }
+    }
+    report.finish();
+}
+
 #[test]
 fn edited_filters_as_the_cpu() {
     if !stand_in::ready() {
