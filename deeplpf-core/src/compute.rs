@@ -34,12 +34,22 @@ impl Compute {
     /// # Errors
     /// An unknown name, or a GPU that this build or machine does not have.
     pub fn select(name: &str) -> Result<Selection> {
+        Self::select_for(name, 0)
+    }
+
+    /// As [`Compute::select`] for one of several processes of this machine, number `place` from 0:
+    /// `cuda` and `auto` are then the GPU of that number, or the only one that the process sees.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn select_for(name: &str, place: usize) -> Result<Selection> {
         let refuse = |reason: &str| CoreError::Device { given: name.into(), reason: reason.into() };
         match name {
             "cpu" => Ok(Selection { compute: Self::Cpu, note: None }),
-            "auto" => Ok(Self::automatic()),
-            cuda if cuda == "cuda" || cuda.starts_with("cuda:") => {
-                let index = cuda.strip_prefix("cuda:").unwrap_or("0");
+            "auto" => Ok(Self::automatic(place)),
+            "cuda" => Ok(Selection { compute: Self::gpu(name, Self::own_gpu(place))?, note: None }),
+            cuda if cuda.starts_with("cuda:") => {
+                let index = cuda.strip_prefix("cuda:").unwrap_or(cuda);
                 let index = index
                     .parse()
                     .map_err(|_| refuse("write cuda:N with N the number of the GPU, from 0"))?;
@@ -58,9 +68,20 @@ impl Compute {
         }
     }
 
+    /// The GPU of process `place`: launchers may show each process only its own.
     #[cfg(feature = "cuda")]
-    fn automatic() -> Selection {
-        match cuda::Device::open(0) {
+    fn own_gpu(place: usize) -> usize {
+        if matches!(cuda::device_count(), Ok(1)) { 0 } else { place }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn own_gpu(place: usize) -> usize {
+        place
+    }
+
+    #[cfg(feature = "cuda")]
+    fn automatic(place: usize) -> Selection {
+        match cuda::Device::open(Self::own_gpu(place)) {
             Ok(device) => {
                 let compute = Self::Cuda(device);
                 let note = Some(format!("device auto: {}", compute.describe()));
@@ -74,7 +95,7 @@ impl Compute {
     }
 
     #[cfg(not(feature = "cuda"))]
-    fn automatic() -> Selection {
+    fn automatic(_: usize) -> Selection {
         Selection { compute: Self::Cpu, note: None }
     }
 

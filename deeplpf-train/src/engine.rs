@@ -42,7 +42,7 @@ impl Engine {
             #[cfg(feature = "cuda")]
             Compute::Cuda(device) => {
                 let (training, note) =
-                    GpuTraining::start(device, config, trainer, pairs, progress)?;
+                    GpuTraining::start(device, config, trainer, pairs, progress, together)?;
                 Ok((Self::Gpu(Box::new(training)), note))
             }
             _ => {
@@ -58,6 +58,19 @@ impl Engine {
                 let share = (together.rank(), together.ranks());
                 Ok((Self::Cpu(feed(config, pairs, progress, share)?), None))
             }
+        }
+    }
+
+    /// Connects the engines of several ranks, which all have started theirs.
+    ///
+    /// # Errors
+    /// A GPU that cannot be connected. All ranks have one then.
+    #[cfg_attr(not(feature = "nccl"), expect(unused_variables, reason = "who is connected"))]
+    pub fn join(&mut self, together: &Together<'_>) -> Result<()> {
+        match self {
+            #[cfg(feature = "nccl")]
+            Self::Gpu(training) if !together.is_alone() => training.join(together),
+            _ => Ok(()),
         }
     }
 
@@ -77,10 +90,7 @@ impl Engine {
         match self {
             Self::Cpu(feed) => run_steps(epochs, until, feed, trainer, progress, watch),
             #[cfg(feature = "cuda")]
-            Self::Gpu(training) => {
-                let Epochs { config, length, .. } = epochs;
-                training.run_steps(config, length, until, trainer, progress, watch)
-            }
+            Self::Gpu(training) => training.run_steps(epochs, until, trainer, progress, watch),
         }
     }
 

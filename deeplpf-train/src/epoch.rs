@@ -54,7 +54,7 @@ impl EpochLength {
     }
 
     /// Step `taken` of an epoch, from 0.
-    fn step(&self, config: &TrainConfig, taken: u64) -> StepSize {
+    pub fn step(&self, config: &TrainConfig, taken: u64) -> StepSize {
         let DataConfig { batch, accumulate, .. } = config.data;
         let first = taken * accumulate as u64;
         let batches = (self.batches - first).min(accumulate as u64);

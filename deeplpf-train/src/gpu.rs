@@ -2,8 +2,10 @@
 //!
 //! Pairs of 8 bits that fit are uploaded once and cut and mirrored there; others are prepared on the
 //! CPU and uploaded while the step before runs. The draws, and so the steps, are the same.
+//!
+//! On several ranks (feature `nccl`) each computes one batch of a step.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use deeplpf_core::{
     CoreError, cuda,
@@ -21,7 +23,8 @@ use crate::{
     Adam, DataConfig, OnFailure, PairSource, Result, TrainConfig, TrainError, Trainer, Watch,
     adam::Moments,
     batch::{draw_side, epoch_order},
-    epoch::{EpochLength, feed, line},
+    distribution::Together,
+    epoch::{Epochs, feed, line},
     state::Progress,
     trainer::GATE_WEIGHT,
     validation::{Validated, psnr},
@@ -30,6 +33,9 @@ use crate::{
 /// Most bytes of pairs kept in GPU memory: FiveK at 512 pixels is 2.3 GB, and they pass through this
 /// machine's memory.
 const MOST_RESIDENT_BYTES: usize = 16 << 30;
+/// Steps of several ranks after which the result of one is waited for: on every rank the same number, so
+/// that all know the same of the past, and enough to keep the GPU at work.
+const AHEAD: u64 = 8;
 /// Pairs decoded side by side on their way to the GPU.
 const DECODED_TOGETHER: usize = 64;
 
@@ -37,6 +43,7 @@ const DECODED_TOGETHER: usize = 64;
 pub(crate) struct GpuTraining {
     training: cuda::Training,
     source: Source,
+    order: Order,
     learning_rate: f64,
     /// Updates made by the steps that are known to be done, and by those queued if all go well.
     updates: u64,
@@ -54,19 +61,27 @@ enum Source {
 /// Pairs in GPU memory and what draws from them.
 struct Resident {
     pairs: cuda::ResidentPairs,
-    ids: Vec<String>,
     seed: u64,
     data: DataConfig,
+}
+
+/// Which pairs are in which batch.
+struct Order {
+    ids: Vec<String>,
+    seed: u64,
+    batch: usize,
     /// The epoch `order` is of.
     epoch: Option<u64>,
     order: Vec<usize>,
 }
 
-/// What a step takes from the resident pairs.
-struct Picked {
-    picks: Vec<cuda::PairPick>,
-    size: (usize, usize),
-    ids: String,
+/// What a step computes on this rank.
+enum Share {
+    /// Nothing: there are fewer batches left than ranks.
+    Idle,
+    Prepared(PlanarBatch),
+    /// Cut from the resident pairs, to one size.
+    Picked(Vec<cuda::PairPick>, (usize, usize)),
 }
 
 impl GpuTraining {
@@ -77,8 +92,9 @@ impl GpuTraining {
         trainer: &Trainer,
         pairs: PairSource,
         progress: &Progress,
+        together: &Together<'_>,
     ) -> Result<(Self, Option<String>)> {
-        require_supported(config)?;
+        require_supported(config, together.ranks())?;
         let options = cuda::TrainingOptions {
             loss: config.loss,
             gate: GATE_WEIGHT,
@@ -110,61 +126,112 @@ impl GpuTraining {
             let skipped = progress.skipped + progress.partial.skipped;
             training.restore(updates + skipped, &moments)?;
         }
+        let order = Order::new(config, &pairs);
         let (source, note) = match Resident::upload(device, config, &pairs)? {
             Ok(resident) => (Source::Resident(Box::new(resident)), None),
             Err(reason) => {
                 let note = format!("photographs are prepared on the CPU, because {reason}");
-                (Source::Feed(feed(config, pairs, progress, (0, 1))?), Some(note))
+                let share = (together.rank(), together.ranks());
+                (Source::Feed(feed(config, pairs, progress, share)?), Some(note))
             }
         };
         let learning_rate = config.adam.learning_rate;
-        Ok((Self { training, source, learning_rate, updates, queued: VecDeque::new() }, note))
+        let queued = VecDeque::new();
+        Ok((Self { training, source, order, learning_rate, updates, queued }, note))
+    }
+
+    /// Connects the GPUs of all ranks, whose weights and moments are the same.
+    #[cfg(feature = "nccl")]
+    pub fn join(&mut self, together: &Together<'_>) -> Result<()> {
+        let library = cuda::Ranks::require_library();
+        together.agree(library.map_err(|error| CoreError::from(error).into()))?;
+        let id = together.first(|| Ok(cuda::Ranks::new_id().map_err(CoreError::from)?.to_vec()))?;
+        let mut bytes = [0; 128];
+        bytes.iter_mut().zip(id).for_each(|(byte, sent)| *byte = sent);
+        let (rank, ranks) = (together.rank(), together.ranks());
+        let connected = cuda::Ranks::connect(self.training.device(), bytes, rank, ranks);
+        // Where one fails the others wait for it inside NCCL, so it cannot tell them.
+        let connected = connected.map_err(CoreError::from)?;
+        together.agree(self.training.join(connected).map_err(TrainError::from))
     }
 
     /// Steps of the epoch that `progress` stands in, until `until` of them are taken or `watch` stops
     /// the run. Counts them in `progress`.
     pub fn run_steps(
         &mut self,
-        config: &TrainConfig,
-        length: EpochLength,
+        epochs: Epochs<'_>,
         until: u64,
         trainer: &Trainer,
         progress: &mut Progress,
         watch: &mut dyn Watch,
     ) -> Result<()> {
+        let Epochs { config, length, together } = epochs;
         let mut number = progress.partial.taken;
-        while number < until && !watch.stop() {
+        while number < until && !together.any(watch.stop())? {
             let share = trainer.schedule.share(self.updates, trainer.steps);
             self.training.set_learning_rate(self.learning_rate * share);
-            let ids = match &mut self.source {
-                Source::Feed(feed) => {
-                    let Some(batch) = feed.next() else { break };
-                    let PlanarBatch { ids, shape: [count, _, height, width], input, target } =
-                        batch?;
+            // Once a rank has queued its step it waits for those of all others.
+            let share = together.agree(self.share(epochs, progress.epoch, number))?;
+            match (share, &self.source) {
+                (Share::Prepared(batch), _) => {
+                    let PlanarBatch { shape: [count, _, height, width], input, target, .. } = batch;
                     self.training.step(&input, &target, [count, height, width])?;
-                    ids.join(", ")
                 }
-                Source::Resident(resident) => {
-                    let picked = resident.pick(progress.epoch, number, length.batches)?;
-                    self.training.step_resident(&resident.pairs, &picked.picks, picked.size)?;
-                    picked.ids
+                (Share::Picked(picks, size), Source::Resident(resident)) => {
+                    self.training.step_resident(&resident.pairs, &picks, size)?;
+                }
+                _ if together.is_alone() => break,
+                _ => self.training.step_idle()?,
+            }
+            let first = number * config.data.accumulate as u64;
+            let batches = length.step(config, number).batches;
+            self.queued.push_back(self.order.ids(progress.epoch, first..first + batches));
+            number += 1;
+            self.updates += 1;
+            let reports = match together.is_alone() {
+                true => self.training.reports()?,
+                false => {
+                    let queued = self.training.steps();
+                    self.training.reports_before(queued.saturating_sub(AHEAD))?
                 }
             };
-            number += 1;
-            self.queued.push_back(ids);
-            self.updates += 1;
-            let reports = self.training.reports()?;
-            self.take(reports, config, length, progress, watch)?;
+            self.take(reports, epochs, progress, watch)?;
         }
         let reports = self.training.finish()?;
-        self.take(reports, config, length, progress, watch)
+        self.take(reports, epochs, progress, watch)
+    }
+
+    /// This rank's part of step `number` of an epoch.
+    fn share(&mut self, epochs: Epochs<'_>, epoch: u64, number: u64) -> Result<Share> {
+        let Epochs { config, length, together } = epochs;
+        let (rank, size) = (together.rank() as u64, length.step(config, number));
+        let batch = number * config.data.accumulate as u64 + rank;
+        let chosen = match rank < size.batches {
+            true => self.order.pairs(epoch, batch..batch + 1),
+            false => &[],
+        };
+        if !together.is_alone() {
+            self.training.set_share(size.batches, chosen.len() as f64 / size.images as f64);
+        }
+        if chosen.is_empty() {
+            return Ok(Share::Idle);
+        }
+        match &mut self.source {
+            Source::Feed(feed) => match feed.next() {
+                Some(batch) => Ok(Share::Prepared(batch?)),
+                None => Ok(Share::Idle),
+            },
+            Source::Resident(resident) => {
+                let chosen = chosen.to_vec();
+                resident.pick(&self.order.ids, &chosen, epoch * length.batches + batch)
+            }
+        }
     }
 
     fn take(
         &mut self,
         reports: Vec<cuda::StepReport>,
-        config: &TrainConfig,
-        length: EpochLength,
+        Epochs { config, length, together }: Epochs<'_>,
         progress: &mut Progress,
         watch: &mut dyn Watch,
     ) -> Result<()> {
@@ -188,7 +255,8 @@ impl GpuTraining {
                     TrainError::NotFinite { step, epoch, ids, what, value: loss }
                 };
                 if config.guard.on_failure == OnFailure::Stop {
-                    return Err(error);
+                    // Reports are the same on all ranks.
+                    return Err(together.all_have(error));
                 }
                 progress.partial.skipped += 1;
                 progress.partial.reason = error.to_string();
@@ -239,9 +307,9 @@ impl GpuTraining {
     }
 }
 
-/// Refuses what only the CPU's trainer does.
-fn require_supported(config: &TrainConfig) -> Result<()> {
-    if config.data.accumulate != 1 {
+/// Refuses what only the CPU's trainer does: more batches a step than one for each GPU.
+fn require_supported(config: &TrainConfig, ranks: usize) -> Result<()> {
+    if config.data.accumulate != ranks {
         let option = "data.accumulate".to_string();
         return Err(CoreError::from(cuda::CudaError::Unsupported { option }).into());
     }
@@ -287,26 +355,12 @@ impl Resident {
             let (height, width) = (*height, *width);
             Ok(put(cuda::BytePair { input, target, height, width })?)
         })?;
-        Ok(Ok(Self {
-            pairs: resident,
-            ids: (0..pairs.len()).map(|number| pairs.id(number).to_string()).collect(),
-            seed: config.seed,
-            data: config.data.clone(),
-            epoch: None,
-            order: Vec::new(),
-        }))
+        Ok(Ok(Self { pairs: resident, seed: config.seed, data: config.data.clone() }))
     }
 
-    /// The draws of [`PlanarBatch::push`].
-    fn pick(&mut self, epoch: u64, number: u64, batches: u64) -> Result<Picked> {
-        if self.epoch != Some(epoch) {
-            self.order = epoch_order(self.seed, epoch, self.ids.len());
-            self.epoch = Some(epoch);
-        }
-        let first = number as usize * self.data.batch;
-        let chosen = &self.order[first..self.order.len().min(first + self.data.batch)];
-        let step = epoch * batches + number;
-        let mut generator = Generator::new(self.seed, Purpose::Augmentation, step);
+    /// The draws of [`PlanarBatch::push`]. `number` of the batch in the run.
+    fn pick(&self, ids: &[String], chosen: &[usize], number: u64) -> Result<Share> {
+        let mut generator = Generator::new(self.seed, Purpose::Augmentation, number);
         let side = draw_side(&self.data, &mut generator);
         let mut picks = Vec::with_capacity(chosen.len());
         let mut size = (0, 0);
@@ -314,7 +368,7 @@ impl Resident {
             let whole @ (height, width) = self.pairs.size(pair).unwrap_or_default();
             let crop = match side {
                 0 => Crop { top: 0, left: 0, height, width },
-                side => Crop::draw_in(&self.ids[pair], whole, (side, side), &mut generator)?,
+                side => Crop::draw_in(&ids[pair], whole, (side, side), &mut generator)?,
             };
             let flip = if self.data.flips { Flip::draw(&mut generator) } else { Flip::default() };
             size = (crop.height, crop.width);
@@ -326,8 +380,36 @@ impl Resident {
                 vertical: flip.vertical,
             });
         }
-        let ids: Vec<&str> = chosen.iter().map(|&pair| self.ids[pair].as_str()).collect();
-        Ok(Picked { picks, size, ids: ids.join(", ") })
+        Ok(Share::Picked(picks, size))
+    }
+}
+
+impl Order {
+    fn new(config: &TrainConfig, pairs: &PairSource) -> Self {
+        Self {
+            ids: (0..pairs.len()).map(|number| pairs.id(number).to_string()).collect(),
+            seed: config.seed,
+            batch: config.data.batch,
+            epoch: None,
+            order: Vec::new(),
+        }
+    }
+
+    /// The pairs of some batches of an epoch.
+    fn pairs(&mut self, epoch: u64, batches: Range<u64>) -> &[usize] {
+        if self.epoch != Some(epoch) {
+            self.order = epoch_order(self.seed, epoch, self.ids.len());
+            self.epoch = Some(epoch);
+        }
+        let place = |batch: u64| (batch as usize * self.batch).min(self.order.len());
+        &self.order[place(batches.start)..place(batches.end)]
+    }
+
+    /// Their names.
+    fn ids(&mut self, epoch: u64, batches: Range<u64>) -> String {
+        let pairs = self.pairs(epoch, batches).to_vec();
+        let ids: Vec<&str> = pairs.into_iter().map(|pair| self.ids[pair].as_str()).collect();
+        ids.join(", ")
     }
 }
 

@@ -153,7 +153,8 @@ fn train_as_rank(
     watch: &mut dyn Watch,
     together: &Together<'_>,
 ) -> Result<RunSummary> {
-    let (compute, data) = together.agree(open(config))?;
+    let local_rank = together.communicator().local_rank();
+    let (compute, data) = together.agree(open(config, local_rank))?;
     together.require_same(config, &data)?;
     let length = EpochLength::new(config, data.train.len());
     let fits = together.require_fit(config, &compute, length.batches);
@@ -190,7 +191,8 @@ fn train_as_rank(
     };
     let mut telemetry = together.agree(telemetry)?;
     let engine = Engine::start(&compute, config, &trainer, data.train, &progress, together);
-    let (engine, note) = together.agree(engine)?;
+    let (mut engine, note) = together.agree(engine)?;
+    engine.join(together)?;
     notes.extend(note);
     if together.is_first() {
         notes.iter().for_each(|note| watch.note(note));
@@ -200,9 +202,9 @@ fn train_as_rank(
 }
 
 /// Where to compute, and the pairs.
-fn open(config: &TrainConfig) -> Result<(Compute, TrainingData)> {
+fn open(config: &TrainConfig, local_rank: usize) -> Result<(Compute, TrainingData)> {
     config.validate("configuration")?;
-    let compute = Compute::select(&config.device)?.compute;
+    let compute = Compute::select_for(&config.device, local_rank)?.compute;
     let data = TrainingData::of(config)?;
     if data.train.is_empty() {
         return Err(TrainError::NoPairs(format!(
@@ -392,7 +394,7 @@ impl Running<'_> {
             }
             let mut record = finish_epoch(progress).map_err(|error| together.all_have(error))?;
             loss = record.loss;
-            together.require_same_weights(trainer)?;
+            self.require_same_weights(&engine, trainer)?;
             // The others only learn what came of it.
             let after = together.first(|| {
                 let mut after = progress.clone();
@@ -431,9 +433,18 @@ impl Running<'_> {
         })
     }
 
+    /// Fails where the weights of ranks have parted.
+    fn require_same_weights(&self, engine: &Engine, trainer: &mut Trainer) -> Result<()> {
+        if self.together.is_alone() {
+            return Ok(());
+        }
+        self.together.agree(engine.store(self.config, trainer))?;
+        self.together.require_same_weights(trainer)
+    }
+
     /// Saves the state.
     fn save(&self, engine: &Engine, trainer: &mut Trainer, progress: &Progress) -> Result<()> {
-        self.together.require_same_weights(trainer)?;
+        self.require_same_weights(engine, trainer)?;
         self.together.first(|| {
             engine.store(self.config, trainer)?;
             state::save(self.folder, trainer, progress)

@@ -3,6 +3,10 @@
 #[path = "../../deeplpf-core/tests/cuda/stand_in.rs"]
 mod stand_in;
 
+#[cfg(feature = "nccl")]
+#[path = "cuda/ranks.rs"]
+mod ranks;
+
 use std::{fs, path::Path};
 
 use deeplpf_core::{Fixes, Initialisation, ModelConfig, Precision};

@@ -64,6 +64,8 @@ Examples:
   deeplpf train --config train.toml --set run=runs/b --set data.source=my-pairs
   deeplpf train --config train.toml --resume
   mpirun -n 4 deeplpf train --config train.toml --set data.accumulate=4   (built with MPI)
+  torchrun --no-python --nproc-per-node 4 deeplpf train --config train.toml --device cuda \
+--set data.accumulate=4   (built with NCCL)
 
 A data folder holds input/ and a target folder (target/, gt/, expertC/, ...), matched by file stem; \
 `data.source = \"sample\"` is the set inside the program, \"./sample\" a folder of that name. The run folder holds config.toml, \
@@ -96,7 +98,8 @@ fn run_as_rank(args: &Args, communicator: &dyn Communicator) -> anyhow::Result<E
         return Ok(ExitCode::SUCCESS);
     }
     // Held until the end, so that a GPU is opened once.
-    let selection = agree(communicator, Compute::select(&config.device).map_err(TrainError::from))?;
+    let own = Compute::select_for(&config.device, communicator.local_rank());
+    let selection = agree(communicator, own.map_err(TrainError::from))?;
     if is_first {
         selection.note.iter().for_each(|note| console::note(note));
         if matches!(selection.compute, Compute::Cpu) && config.engine == StepEngine::Graph {

@@ -150,6 +150,14 @@ pub struct Ranks {
 unsafe impl Send for Ranks {}
 
 impl Ranks {
+    /// Whether NCCL can be opened, which on all ranks is known best before one of them waits for others.
+    ///
+    /// # Errors
+    /// No NCCL.
+    pub fn require_library() -> Result<(), CudaError> {
+        Nccl::get().map(|_| ())
+    }
+
     /// What one rank makes and all [`Ranks::connect`] with.
     ///
     /// # Errors

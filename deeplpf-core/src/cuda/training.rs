@@ -10,7 +10,6 @@
 //! follows: NCCL asks that an operation is captured on all ranks or on none, and a rank may be capturing
 //! the program of a shape that another one has captured before or never sees.
 
-#[cfg(feature = "nccl")]
 mod together;
 
 use std::{

@@ -79,11 +79,30 @@ impl Together<'_> {
         }
         let DataConfig { batch, accumulate, .. } = config.data;
         let refuse = |reason| Err(self.all_have(TrainError::Ranks { reason }));
-        if !matches!(compute, Compute::Cpu) {
+        let gpu = !matches!(compute, Compute::Cpu);
+        let kinds = self.communicator().all_gather(&[u8::from(gpu)])?;
+        if let Some(other) = kinds.iter().position(|kind| *kind != kinds[0]) {
+            let on = |rank: usize| if kinds[rank] == [1] { "a GPU" } else { "its CPU" };
             return refuse(format!(
-                "{ranks} ranks compute on CPUs only, and device = \"{}\" is a GPU here; set device \
-                 = \"cpu\", or start one process without mpirun",
+                "rank 0 computes on {} and rank {other} on {}; set device = \"cuda\" for a GPU of each, \
+                 or \"cpu\"",
+                on(0),
+                on(other)
+            ));
+        }
+        if gpu && !cfg!(feature = "nccl") {
+            return refuse(format!(
+                "{ranks} ranks compute on CPUs only, and device = \"{}\" is a GPU here; build with \
+                 `--features nccl`, set device = \"cpu\", or start one process without mpirun",
                 config.device
+            ));
+        }
+        if gpu && accumulate != ranks {
+            return refuse(format!(
+                "on a GPU every rank computes one batch of a step, and a step is over {} \
+                 (data.accumulate = {accumulate}) for {ranks} ranks; set data.accumulate to {ranks} \
+                 for a run that begins, or start as many ranks",
+                count_of(accumulate as u64)
             ));
         }
         if accumulate < ranks {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 
-/// Ranks that work on one run. Every method but the first two is called by all ranks in the same
+/// Ranks that work on one run. Every method but the first three is called by all ranks in the same
 /// order.
 pub trait Communicator {
     /// The number of this one, from 0.
@@ -10,6 +10,12 @@ pub trait Communicator {
 
     /// How many there are.
     fn ranks(&self) -> usize;
+
+    /// The number of this one among those of its machine, from 0, as its launcher says: which GPU is
+    /// its own.
+    fn local_rank(&self) -> usize {
+        0
+    }
 
     /// The bytes of every rank, in the order of the ranks; they may differ in length.
     ///

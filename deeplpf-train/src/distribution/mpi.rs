@@ -74,6 +74,10 @@ impl Communicator for Mpi {
         self.world.size().unsigned_abs() as usize
     }
 
+    fn local_rank(&self) -> usize {
+        super::launcher::local_rank()
+    }
+
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         self.meet();
         let mut counts: Vec<Count> = vec![0; self.ranks()];

@@ -2,6 +2,8 @@
 
 mod interruption;
 mod ranks;
+#[cfg(feature = "nccl")]
+mod sockets;
 mod steps;
 mod tensorboard;
 

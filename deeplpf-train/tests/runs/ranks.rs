@@ -108,9 +108,9 @@ fn run(config: &TrainConfig, ranks: usize, resume: bool) -> Vec<Result<RunSummar
     run_with(&vec![config.clone(); ranks], resume, |_| u64::MAX)
 }
 
-struct StopAfter {
-    after: u64,
-    made: u64,
+pub struct StopAfter {
+    pub after: u64,
+    pub made: u64,
 }
 
 impl Watch for StopAfter {
@@ -124,13 +124,13 @@ impl Watch for StopAfter {
 }
 
 /// Five batches an epoch, in steps of four and one: the second step has less than most have ranks.
-fn shared(run: &std::path::Path) -> TrainConfig {
+pub fn shared(run: &std::path::Path) -> TrainConfig {
     let mut config = TrainConfig { average: 0.9, save_every: 1, ..config(run) };
     config.data.accumulate = 4;
     config
 }
 
-fn is_the_same_run(one: &TrainConfig, other: &TrainConfig, name: &str) {
+pub fn is_the_same_run(one: &TrainConfig, other: &TrainConfig, name: &str) {
     let [one, other] = [one, other].map(|config| RunFolder::new(&config.run));
     assert_eq!(weights(&one), weights(&other), "{name}");
     assert_eq!(fs::read(one.best()).unwrap(), fs::read(other.best()).unwrap(), "{name}");

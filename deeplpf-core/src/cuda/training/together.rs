@@ -11,6 +11,7 @@ impl Training {
     ///
     /// # Errors
     /// Not enough memory, or the GPU refuses.
+    #[cfg(feature = "nccl")]
     pub fn join(&mut self, ranks: Ranks) -> Result<()> {
         // What is recorded already has Adam's part in it.
         self.device.synchronize()?;
