@@ -4,6 +4,7 @@
 //! listens only while the ranks meet, and only at the address they were told.
 
 use std::{
+    ffi::c_int,
     io::{self, Read, Write},
     net::TcpStream,
     sync::{
@@ -24,8 +25,11 @@ const BEAT: Duration = Duration::from_secs(5);
 /// After how long without a word a rank counts as lost, for machines that go down without closing
 /// their connections.
 const SILENCE: Duration = Duration::from_secs(120);
-/// How long a process that ends may take for it.
-const LAST_WAIT: Duration = Duration::from_secs(10);
+unsafe extern "C" {
+    /// The C library's: ends the process without what libraries have registered for an exit. The GPU's
+    /// would take down what another thread is using, or wait for a GPU that waits for a lost rank.
+    safe fn _exit(status: c_int) -> !;
+}
 
 const ALIVE: u8 = b'.';
 /// Of a rank that is done.
@@ -213,12 +217,7 @@ impl Life {
     fn end_all(&self) -> ! {
         self.done.store(true, Ordering::SeqCst);
         self.say(ABORT);
-        // What libraries do at an exit may wait for a GPU that waits for a lost rank.
-        thread::spawn(|| {
-            thread::sleep(LAST_WAIT);
-            std::process::abort()
-        });
-        std::process::exit(1)
+        _exit(1)
     }
 
     /// Until rank `peer`, at the other end of stream `number`, says goodbye.
