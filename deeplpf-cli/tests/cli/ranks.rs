@@ -47,6 +47,52 @@ fn a_reproduction_is_not_started_several_times() {
     Run::of(command.env("PMI_SIZE", "3")).one_error(&["started 3 times", "deeplpf train"]);
 }
 
+/// The same, as torchrun says it.
+#[cfg(not(feature = "nccl"))]
+#[test]
+fn a_program_without_nccl_says_so_when_it_is_told_to_meet_others() {
+    let room = room();
+    let mut command = Command::new(PROGRAM);
+    command.args(["train", "--config", "train.toml"]).current_dir(room.path(""));
+    command.envs([("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")]);
+    Run::of(&mut command).one_error(&["2 processes were started together", "--features nccl"]);
+    assert!(!room.path("runs").exists());
+}
+
+#[test]
+fn variables_that_say_half_of_it_are_refused() {
+    let room = room();
+    let mut command = Command::new(PROGRAM);
+    command.args(["train", "--config", "train.toml"]).current_dir(room.path(""));
+    command.envs([("RANK", "0"), ("MASTER_ADDR", "127.0.0.1")]);
+    Run::of(&mut command).one_error(&["WORLD_SIZE is not set", "torchrun", "unset"]);
+}
+
+/// By variables alone, on CPUs: on GPUs deeplpf-train's tests do it, on its stand-in driver.
+#[cfg(feature = "nccl")]
+#[test]
+fn ranks_that_are_told_where_to_meet_are_one_run() {
+    use std::{net::TcpListener, process::Stdio};
+
+    let room = room();
+    let line = "train --config train.toml --device cpu --set run=alone --set epochs=2";
+    assert_eq!(room.run(line).code, 0);
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let start = |rank: usize| {
+        let mut command = Command::new(PROGRAM);
+        command.args(line.replace("run=alone", "run=together").split(' '));
+        command.envs([("MASTER_ADDR", "127.0.0.1"), ("WORLD_SIZE", "2")]);
+        command.env("RANK", rank.to_string()).env("MASTER_PORT", port.to_string());
+        command.current_dir(room.path("")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let [first, second] = [0, 1].map(start).map(|child| child.wait_with_output().unwrap());
+    assert!(first.status.success() && second.status.success(), "{first:?}\n{second:?}");
+    assert!(second.stdout.is_empty() && second.stderr.is_empty(), "{second:?}");
+    let weights = |run: &str| room.read(&format!("{run}/checkpoints/last.safetensors"));
+    assert!(weights("together") == weights("alone"));
+}
+
 #[cfg(feature = "mpi")]
 mod with_mpi {
     use std::{
