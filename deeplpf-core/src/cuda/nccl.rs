@@ -8,7 +8,6 @@ use std::{
     ffi::{CStr, c_char, c_int, c_void},
     ptr,
     sync::OnceLock,
-    thread,
 };
 
 use libloading::Library as File;
@@ -54,7 +53,6 @@ type LastError = unsafe extern "C" fn(Handle) -> *const c_char;
 struct Nccl {
     get_unique_id: GetUniqueId,
     init_rank: InitRank,
-    destroy: OfHandle,
     abort: OfHandle,
     all_reduce: AllReduce,
     group_start: Group,
@@ -98,7 +96,6 @@ impl Nccl {
             Ok(Self {
                 get_unique_id: *file.get::<GetUniqueId>(b"ncclGetUniqueId\0")?,
                 init_rank: *file.get::<InitRank>(b"ncclCommInitRank\0")?,
-                destroy: *file.get::<OfHandle>(b"ncclCommDestroy\0")?,
                 abort: *file.get::<OfHandle>(b"ncclCommAbort\0")?,
                 all_reduce: *file.get::<AllReduce>(b"ncclAllReduce\0")?,
                 group_start: *file.get::<Group>(b"ncclGroupStart\0")?,
@@ -234,10 +231,9 @@ impl Ranks {
 
 impl Drop for Ranks {
     fn drop(&mut self) {
-        // While other ranks may wait for a sum that this one never queues, only an abort returns. An
-        // error at the end has nobody to go to.
-        let end = if thread::panicking() { self.nccl.abort } else { self.nccl.destroy };
+        // Not `ncclCommDestroy`, which may wait for ranks that wait for this one. What was queued is
+        // done where there was no error. One at the end has nobody to go to.
         // SAFETY: the handle is open and not used again.
-        unsafe { end(self.handle) };
+        unsafe { (self.nccl.abort)(self.handle) };
     }
 }

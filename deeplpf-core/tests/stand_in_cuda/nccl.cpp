@@ -148,12 +148,11 @@ STAND_IN_API int ncclAllReduce(const void *from, void *to, size_t count, int typ
 }
 STAND_IN_API int ncclGroupStart() { return success; }
 STAND_IN_API int ncclGroupEnd() { return success; }
-STAND_IN_API int ncclCommDestroy(Communicator *communicator) {
+STAND_IN_API int ncclCommAbort(Communicator *communicator) {
     munmap(communicator->shared, sizeof(Shared));
     delete communicator;
     return success;
 }
-STAND_IN_API int ncclCommAbort(Communicator *communicator) { return ncclCommDestroy(communicator); }
 STAND_IN_API const char *ncclGetErrorString(int status) {
     return status == invalid_usage      ? "invalid usage"
            : status == invalid_argument ? "invalid argument"
