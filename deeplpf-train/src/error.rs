@@ -49,7 +49,7 @@ pub enum TrainError {
     },
     /// A loss or gradient that is not a finite number.
     #[error(
-        "step {step} (epoch {epoch}, {ids}): the {what} is not a finite number ({value}); no weight was changed by it, and a state saved before is kept. Lower adam.learning_rate, or look at that photograph"
+        "step {step} (epoch {epoch}, {ids}): the {what} is not a finite number ({value}); no weight was changed by it, and what was saved before, if anything, is kept. Lower adam.learning_rate, or look at that photograph"
     )]
     NotFinite {
         /// Optimiser step, from 0.
@@ -65,7 +65,7 @@ pub enum TrainError {
     },
     /// A loss above the limit of the configuration.
     #[error(
-        "step {step} (epoch {epoch}, {ids}): the loss is {loss}, above guard.max_loss = {limit}; no weight was changed by it, and a state saved before is kept. Lower adam.learning_rate, set adam.clip_norm, or look at that photograph"
+        "step {step} (epoch {epoch}, {ids}): the loss is {loss}, above guard.max_loss = {limit}; no weight was changed by it, and what was saved before, if anything, is kept. Lower adam.learning_rate, set adam.clip_norm, or look at that photograph"
     )]
     Exploding {
         /// Optimiser step, from 0.
@@ -138,12 +138,22 @@ pub enum TrainError {
     },
     /// A resume from another configuration.
     #[error(
-        "{path} was started with another configuration: {difference}. Only `epochs` may change when a run goes on; choose another folder for other settings"
+        "{path} was started with another configuration: {difference}. When a run goes on, only epochs (but not under a cosine, whose course they decide), save_every, tensorboard, data.threads and data.cache may change; choose another folder for other settings"
     )]
     OtherRun {
         /// The folder.
         path: PathBuf,
         /// Key and both values.
+        difference: String,
+    },
+    /// A resume with other pairs.
+    #[error(
+        "{path} was started with other pairs: {difference}. Give it those it had, or choose another folder for these"
+    )]
+    OtherData {
+        /// The folder.
+        path: PathBuf,
+        /// The first difference.
         difference: String,
     },
     /// What another rank of this run could not do.
@@ -167,6 +177,18 @@ pub enum TrainError {
     Communication {
         /// What is wrong with it.
         reason: String,
+    },
+    /// A run folder whose states are both damaged.
+    #[error(
+        "{path} cannot go on, for neither of its states can be used: {newest}; {previous}. What was learned is in checkpoints/last.safetensors there: begin another run with it as `weights`"
+    )]
+    States {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with the newest.
+        newest: Box<TrainError>,
+        /// And with the one before.
+        previous: Box<TrainError>,
     },
     /// A state file that is damaged or of another version.
     #[error("{path} is not a usable state: {reason}; delete it to fall back to the previous one")]

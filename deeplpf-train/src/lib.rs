@@ -33,6 +33,7 @@ mod failure;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod health;
+mod origin;
 mod run;
 mod run_folder;
 mod run_lock;

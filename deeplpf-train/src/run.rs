@@ -15,6 +15,7 @@ use crate::{
     distribution::Together,
     engine::Engine,
     epoch::{EpochLength, Epochs},
+    origin::Origin,
     run_folder::write_json,
     run_lock::RunLock,
     source::open_pairs,
@@ -257,6 +258,12 @@ impl Start {
             progress = saved;
             note.iter().for_each(|note| watch.note(note));
         }
+        let origin = Origin::of(data)?;
+        if resuming {
+            let note = origin.follow(progress.origin.as_ref(), folder, data)?;
+            note.iter().for_each(|note| watch.note(note));
+        }
+        progress.origin = Some(origin);
         if progress.epoch > config.epochs {
             return Err(TrainError::Shortened {
                 path: config.run.clone(),

@@ -92,6 +92,11 @@ impl RunFolder {
         self.0.join("state/previous.safetensors")
     }
 
+    /// The list of the ids of `train` or `valid`.
+    pub(crate) fn split(&self, name: &str) -> PathBuf {
+        self.0.join(format!("splits/{name}.txt"))
+    }
+
     /// Creates the folders and writes the configuration and the ids used.
     pub(crate) fn create(
         &self,
@@ -112,7 +117,7 @@ impl RunFolder {
         write_whole(&self.config(), config.to_toml().as_bytes())?;
         for (name, ids) in [("train", train), ("valid", valid)] {
             let text: String = ids.iter().map(|id| format!("{id}\n")).collect();
-            write_whole(&self.0.join(format!("splits/{name}.txt")), text.as_bytes())?;
+            write_whole(&self.split(name), text.as_bytes())?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use deeplpf_core::{Checkpoint, checkpoint::serialize_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments, disk,
+    Adam, AdamConfig, Result, RunFolder, TrainError, Trainer, adam::Moments, disk, origin::Origin,
     run_folder::write_whole,
 };
 
@@ -37,6 +37,9 @@ pub(crate) struct Progress {
     /// What there is of the epoch that has begun.
     #[serde(default)]
     pub partial: Partial,
+    /// What the run is made from.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 /// Sums over the steps of an epoch so far.
@@ -108,10 +111,17 @@ pub(crate) fn load(
         return Ok((load_file(&previous, trainer, adam)?, None));
     }
     match load_file(&newest, trainer, adam) {
-        Err(error) if previous.exists() => {
-            let progress = load_file(&previous, trainer, adam)?;
-            Ok((progress, Some(format!("{error}; went on from {} instead", previous.display()))))
-        }
+        Err(error) if previous.exists() => match load_file(&previous, trainer, adam) {
+            Ok(progress) => {
+                let note = format!("{error}; went on from {} instead", previous.display());
+                Ok((progress, Some(note)))
+            }
+            Err(second) => Err(TrainError::States {
+                path: folder.path().into(),
+                newest: Box::new(error),
+                previous: Box::new(second),
+            }),
+        },
         result => Ok((result?, None)),
     }
 }

@@ -1,38 +1,27 @@
 //! What ranks must have in common before the first step: the program, the configuration, the pairs.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::path::PathBuf;
 
 use candle_core::DType;
-use crc::{CRC_64_XZ, Crc, Digest};
 use deeplpf_core::Compute;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::Together;
 use crate::{
-    DataConfig, PairSource, Result, TrainConfig, TrainError, Trainer, TrainingData,
-    config::first_difference, run_lock::machine,
+    DataConfig, Result, TrainConfig, TrainError, Trainer, TrainingData,
+    config::first_difference,
+    origin::{CRC, Origin},
+    run_lock::machine,
 };
-
-const CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
 
 /// What a rank has.
 #[derive(Serialize, Deserialize)]
 struct Outfit {
     machine: String,
-    /// Checksum of the program's file.
-    program: u64,
     /// Without what ranks may differ in.
     config: Table,
-    train: Pairs,
-    valid: Pairs,
-}
-
-#[derive(PartialEq, Serialize, Deserialize)]
-struct Pairs {
-    count: usize,
-    /// Checksum of their ids and of what is known of them without decoding.
-    checksum: u64,
+    origin: Origin,
 }
 
 impl Together<'_> {
@@ -202,16 +191,15 @@ impl Outfit {
         };
         Ok(Self {
             machine: machine(),
-            program: program(),
             config: Table::try_from(alike).unwrap_or_default(),
-            train: Pairs::of(&data.train)?,
-            valid: Pairs::of(&data.valid)?,
+            origin: Origin::of(data)?,
         })
     }
 
     /// In what this differs from rank 0.
     fn difference(&self, first: &Self) -> Option<String> {
-        if self.program != first.program {
+        let (own, before) = (&self.origin, &first.origin);
+        if own.program != before.program {
             return Some(
                 "runs another version of the program than rank 0; use the same file on all \
                  machines"
@@ -225,7 +213,7 @@ impl Outfit {
             ));
         }
         for (name, own, first) in
-            [("training", &self.train, &first.train), ("validation", &self.valid, &first.valid)]
+            [("training", &own.train, &before.train), ("validation", &own.valid, &before.valid)]
         {
             if own.count != first.count {
                 return Some(format!(
@@ -242,50 +230,4 @@ impl Outfit {
         }
         None
     }
-}
-
-impl Pairs {
-    fn of(source: &PairSource) -> Result<Self> {
-        let mut digest = CRC.digest();
-        for number in 0..source.len() {
-            digest.update(source.id(number).as_bytes());
-            digest.update(&[0]);
-            match source {
-                PairSource::Memory(pairs) => {
-                    for side in
-                        pairs[number].input.shape().iter().chain(pairs[number].target.shape())
-                    {
-                        digest.update(&side.to_le_bytes());
-                    }
-                }
-                PairSource::Files(pairs) => {
-                    length(&pairs[number].input, &mut digest)?;
-                    length(&pairs[number].target, &mut digest)?;
-                }
-                PairSource::Cached(cache, numbers) => {
-                    let pair = cache.pair(numbers[number]);
-                    digest.update(&pair.height.to_le_bytes());
-                    digest.update(&pair.width.to_le_bytes());
-                }
-                PairSource::Sid(files) => {
-                    length(&files[number].short, &mut digest)?;
-                    length(&files[number].long, &mut digest)?;
-                }
-            }
-        }
-        Ok(Self { count: source.len(), checksum: digest.finalize() })
-    }
-}
-
-/// Takes in a file's length.
-fn length(path: &Path, digest: &mut Digest<'_, u64>) -> Result<()> {
-    let length = fs::metadata(path).map_err(TrainError::io("read", path))?.len();
-    digest.update(&length.to_le_bytes());
-    Ok(())
-}
-
-/// Checksum of the program's file; 0 where the system does not show it.
-fn program() -> u64 {
-    let file = std::env::current_exe().and_then(fs::read);
-    file.map_or(0, |bytes| CRC.checksum(&bytes))
 }
