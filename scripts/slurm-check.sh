@@ -62,6 +62,7 @@ CONF
   pgrep -x munged >/dev/null || {
     mkdir -p /run/munge && chown munge: /run/munge
     su -s /bin/sh munge -c /usr/sbin/munged
+    started+=("$(cat /run/munge/munged.pid)")
   }
   slurmctld -D > "$room/slurm/slurmctld.log" 2>&1 & started+=($!)
   slurmd -D > "$room/slurm/slurmd.log" 2>&1 & started+=($!)

@@ -316,7 +316,7 @@ impl TrainConfig {
 
     /// The first key that differs from `other`, but for threads, cache, and epochs where the
     /// schedule lets them.
-    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+    pub fn difference(&self, other: &Self) -> Option<String> {
         let tables = [self, other].map(|config| {
             // What decides how fast a run is, not what it computes, may change as well.
             let data = DataConfig { threads: 0, cache: String::new(), ..config.data.clone() };

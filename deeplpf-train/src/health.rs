@@ -199,9 +199,9 @@ impl Health {
         let mut complaints = self.filters.complaints(self.inversion_trains);
         if self.steps >= LEAST_STEPS && !self.without_gradient.is_empty() {
             complaints.push(format!(
-                "no gradient since the start: {}; what lies behind them may be dead, or their loss has no \
-                 weight",
-                self.without_gradient.join("; ")
+                "no gradient since the start: {}; if the loss stands still as well, begin again with a lower \
+                 adam.learning_rate; else what lies behind them may be dead, or their loss has no weight",
+                some_names(&self.without_gradient)
             ));
         }
         complaints
@@ -228,6 +228,32 @@ fn numbers(instances: &[InstanceHealth], test: fn(&InstanceHealth) -> bool) -> O
         .filter_map(|(number, instance)| test(instance).then_some(number))
         .collect();
     (!which.is_empty()).then(|| list(&which))
+}
+
+/// Most tensors that a sentence names.
+const MOST_NAMES: usize = 4;
+
+/// The names, or of many how many there are in each part of the model; all stand in `health.json`.
+fn some_names(names: &[String]) -> String {
+    if names.len() <= MOST_NAMES {
+        return names.join("; ");
+    }
+    let parts = [
+        ("the backbone", "backbonenet."),
+        ("the polynomial's head", "deeplpfnet.cubic_filter."),
+        ("the graduated filters' head", "deeplpfnet.graduated_filter."),
+        ("the elliptical filters' head", "deeplpfnet.elliptical_filter."),
+        ("the rest", ""),
+    ];
+    let mut rest: Vec<&String> = names.iter().collect();
+    let counts = parts.iter().filter_map(|(part, start)| {
+        let (of, other): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut rest).into_iter().partition(|name| name.starts_with(start));
+        rest = other;
+        (!of.is_empty()).then(|| format!("{} of {part}", of.len()))
+    });
+    let counts: Vec<String> = counts.collect();
+    format!("{} tensors ({}; health.json names them)", names.len(), counts.join(", "))
 }
 
 fn list(numbers: &[usize]) -> String {
@@ -315,6 +341,19 @@ mod tests {
         let mut silent = health(Vec::new(), true);
         silent.without_gradient = vec!["a.weight".into()];
         assert!(silent.complaints()[0].contains("no gradient since the start: a.weight"));
+        silent.without_gradient = (0..9)
+            .map(|number| {
+                let part = ["backbonenet", "deeplpfnet.cubic_filter", "x"][number % 3];
+                format!("{part}.{number}.weight")
+            })
+            .collect();
+        let complaint = &silent.complaints()[0];
+        assert!(
+            complaint.contains(
+                "9 tensors (3 of the backbone, 3 of the polynomial's head, 3 of the rest;"
+            ),
+            "{complaint}"
+        );
     }
 
     #[test]

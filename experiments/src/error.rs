@@ -57,6 +57,20 @@ pub enum ExperimentError {
         /// What is different.
         change: String,
     },
+    /// A folder with another recipe's results.
+    #[error(
+        "{} holds the results of the recipe {before}, whose tables those of {now} would replace; choose \
+         another folder with --out",
+        path.display()
+    )]
+    OtherRecipe {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        before: String,
+        /// Who wants it.
+        now: String,
+    },
     /// Stopped by the user; what there is is saved.
     #[error("stopped in run `{run}`; what is done is saved, and the same command goes on")]
     Interrupted {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use deeplpf_data::atomic_file;
-use deeplpf_train::{PairSource, TrainConfig};
+use deeplpf_train::{PairSource, RunFolder, TrainConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -75,11 +75,27 @@ impl Fingerprint {
         write_json(&Self::file(run), self)
     }
 
-    /// What changed from `before` to this, in words; `None` for nothing.
-    pub fn change_from(&self, before: &Self) -> Option<String> {
+    /// What changed from `before` to this, in words; `None` for nothing. Of the configuration the key, if
+    /// `run`, with the one of then, can tell: `config` is that of now with its places.
+    pub fn change_from(
+        &self,
+        before: &Self,
+        run: &RunFolder,
+        config: &TrainConfig,
+    ) -> Option<String> {
+        let key = || {
+            let before = TrainConfig::read(&run.config(), &[]).ok()?;
+            before.difference(config)
+        };
+        let configuration = match self.config != before.config {
+            true => {
+                key().map_or("the configuration".into(), |key| format!("the configuration ({key})"))
+            }
+            false => String::new(),
+        };
         let code = format!("the code ({}, now {})", before.code, self.code);
         let changes = [
-            (self.config != before.config, "the configuration"),
+            (self.config != before.config, configuration.as_str()),
             (self.code != before.code, code.as_str()),
             (self.data != before.data, "the training data"),
             (self.start != before.start, "the weights it starts from"),
@@ -181,18 +197,22 @@ mod tests {
     fn what_computes_the_same_has_the_same_fingerprint() {
         let config = TrainConfig::default();
         let of = |config: &TrainConfig| Fingerprint::new(config, "d".into(), None);
+        // Nothing there tells which key it is.
+        let nowhere = RunFolder::new("nowhere");
+        let change =
+            |now: &Fingerprint, before: &Fingerprint| now.change_from(before, &nowhere, &config);
         let mut moved = config.clone();
         moved.run = "elsewhere".into();
         moved.data.threads = 9;
         moved.data.cache = "auto".into();
-        assert_eq!(of(&moved).change_from(&of(&config)), None);
+        assert_eq!(change(&of(&moved), &of(&config)), None);
         let longer = TrainConfig { epochs: 7, ..config.clone() };
-        assert_eq!(of(&longer).change_from(&of(&config)).unwrap(), "the configuration");
+        assert_eq!(change(&of(&longer), &of(&config)).unwrap(), "the configuration");
         let before = Fingerprint { code: "0.0".into(), data: "x".into(), ..of(&config) };
-        let change = of(&config).change_from(&before).unwrap();
-        assert!(change.contains("(0.0, now ") && change.ends_with("the training data"), "{change}");
+        let said = change(&of(&config), &before).unwrap();
+        assert!(said.contains("(0.0, now ") && said.ends_with("the training data"), "{said}");
         let before = Fingerprint { start: Some("w".into()), ..of(&config) };
-        assert_eq!(of(&config).change_from(&before).unwrap(), "the weights it starts from");
+        assert_eq!(change(&of(&config), &before).unwrap(), "the weights it starts from");
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod scale;
 mod start;
 mod submit;
 mod test_pairs;
+mod words;
 
 pub use compare::{CompareRequest, CompareSummary, INPUT_BASELINE, compare};
 pub use error::ExperimentError;

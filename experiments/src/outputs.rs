@@ -17,6 +17,7 @@ use crate::{
     methods::Method,
     record::{Picture, RecordedPhotograph, RunRecord},
     runs::Run,
+    words::counted,
 };
 
 /// Rows of a contact sheet: the best, those around the median, and the worst.
@@ -125,10 +126,9 @@ impl Outputs<'_> {
         }
         let fact = |method: &Method| {
             let run = method.first();
-            let epochs = run
-                .training
-                .as_ref()
-                .map_or(String::new(), |training| format!(", {} epochs", training.epochs.len()));
+            let epochs = run.training.as_ref().map_or(String::new(), |training| {
+                format!(", {}", counted(training.epochs.len() as u64, "epoch"))
+            });
             let seeds = method.seeds().map_or(String::new(), |seeds| format!(", {seeds}"));
             let RunRecord { filters, parameters, .. } = &run.record;
             let time = time(&run.record);

@@ -25,13 +25,14 @@ use crate::{
     scale::DataDefinition,
     start::starting_hash,
     test_pairs::named_test_pairs,
+    words::counted,
 };
 
 /// Bytes of the record of one tested photograph: four pictures of at most 800 pixels a side, and its
 /// numbers. Of 78 photographs of 321 x 481 to 341 x 512 it was 272 KB.
 const RECORD_BYTES: u64 = 300_000;
 /// Measured after a first step, which allocates.
-const MEASURED_STEPS: u32 = 2;
+const MEASURED_STEPS: u32 = 4;
 
 /// What a recipe would do.
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ impl fmt::Display for PlannedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New => f.write_str("to be trained"),
-            Self::Begun(epoch) => write!(f, "begun, {epoch} epochs done"),
+            Self::Begun(epoch) => write!(f, "begun, {} done", counted(*epoch, "epoch")),
             Self::Trained => f.write_str("trained already"),
             Self::Changed(what) => write!(f, "{what} changed: --redo trains it again"),
         }
@@ -107,6 +108,7 @@ impl fmt::Display for PlannedState {
 /// many pairs as the data definition says.
 pub fn plan(request: &ReproduceRequest) -> Result<Plan> {
     let name = request.recipe.as_str();
+    request.owner().require(&request.folder())?;
     let written = Recipe::find(name)?;
     let recipe = written.at_scale(request.scale, name)?;
     let definition = match request.scale {
@@ -171,7 +173,7 @@ pub fn plan(request: &ReproduceRequest) -> Result<Plan> {
         let cost = costs.of(&config, size)?;
         runs.push(planned(
             &training.folder,
-            &training.config,
+            (&training.config, &config),
             &folder,
             counts,
             hash.zip(start),
@@ -191,9 +193,10 @@ pub fn plan(request: &ReproduceRequest) -> Result<Plan> {
         runs,
         out: request.folder(),
         measured: format!(
-            "{} steps of each kind of run on this machine's processor, {} threads{}",
+            "the quickest of {} steps of each kind of run on this machine's processor, {} threads{}{}",
             MEASURED_STEPS,
             std::thread::available_parallelism().map_or(1, usize::from),
+            load().map_or(String::new(), |load| format!(", load {load} before")),
             if on_gpu { "; the runs would train on a GPU, faster than that" } else { "" }
         ),
         free: free_space(&request.folder()),
@@ -293,11 +296,14 @@ fn measure(config: &TrainConfig, cut: (usize, usize), size: (usize, usize)) -> R
     let pairs = vec![pair(cut); config.data.batch];
     let batch = Batch::stack(&pairs, DType::F32, &Device::Cpu)?;
     trainer.step(&batch, 0)?;
-    let started = Instant::now();
+    // The quickest: what else the machine does only makes a step longer.
+    let mut quickest = std::time::Duration::MAX;
     for _ in 0..MEASURED_STEPS {
+        let started = Instant::now();
         trainer.step(&batch, 0)?;
+        quickest = quickest.min(started.elapsed());
     }
-    let step = started.elapsed() / MEASURED_STEPS * config.data.accumulate as u32;
+    let step = quickest * config.data.accumulate as u32;
     let whole = pair(size);
     let predictor = place_predictor(new_model()?, "cpu", Precision::Fp32, &mut |_| {})?.computes;
     let started = Instant::now();
@@ -311,7 +317,7 @@ fn measure(config: &TrainConfig, cut: (usize, usize), size: (usize, usize)) -> R
 
 fn planned(
     name: &str,
-    written: &TrainConfig,
+    (written, resolved): (&TrainConfig, &TrainConfig),
     folder: &Path,
     (train, valid): (u64, u64),
     hashes: Option<(String, Option<String>)>,
@@ -320,11 +326,12 @@ fn planned(
 ) -> Result<PlannedRun> {
     let data = &written.data;
     let steps = train.div_ceil(data.batch as u64).div_ceil(data.accumulate as u64);
+    let run = RunFolder::new(folder);
     let state = match (hashes, Fingerprint::read(folder)?) {
         (Some((data, start)), Some(before)) => {
-            match Fingerprint::new(written, data, start).change_from(&before) {
+            match Fingerprint::new(written, data, start).change_from(&before, &run, resolved) {
                 Some(change) => PlannedState::Changed(change),
-                None => match RunFolder::new(folder).records()?.len() as u64 {
+                None => match run.records()?.len() as u64 {
                     done if done >= written.epochs => PlannedState::Trained,
                     done => PlannedState::Begun(done),
                 },
@@ -354,6 +361,12 @@ fn planned(
         bytes: weights * (2 + 3 * kept) + test * RECORD_BYTES,
         state,
     })
+}
+
+/// How many programs wanted a processor in the last minute, where the system tells (Linux).
+fn load() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next().map(str::to_owned)
 }
 
 /// Seconds for people: `40 s`, `12 min`, `3.5 h`, `21 days`.
@@ -408,8 +421,8 @@ impl fmt::Display for Plan {
         let bytes: u64 = self.runs.iter().map(|run| run.bytes).sum();
         writeln!(
             f,
-            "\n{} runs, {} in all, {} on disk in {}",
-            self.runs.len(),
+            "\n{}, {} in all, {} on disk in {}",
+            counted(self.runs.len() as u64, "run"),
             duration(seconds),
             size(bytes),
             self.out.display()

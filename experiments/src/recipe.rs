@@ -65,6 +65,8 @@ pub struct Recipe {
     pub title: String,
     /// What it shows, in a sentence.
     pub description: String,
+    /// What it is called at scales whose data are not those that its title names.
+    pub rehearsal: Rehearsal,
     /// Name of the run whose pictures are shown.
     pub shown: String,
     /// The seeds every run is trained with; empty: that of its configuration alone.
@@ -81,6 +83,16 @@ pub struct Recipe {
     pub base: Table,
     /// The runs, in the order of the table.
     pub run: Vec<RunSpec>,
+}
+
+/// Title and description of a recipe at other scales than `paper`; empty where its own hold there too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rehearsal {
+    /// Instead of [`Recipe::title`].
+    pub title: String,
+    /// Instead of [`Recipe::description`].
+    pub description: String,
 }
 
 /// The pairs the runs are judged on.
@@ -271,19 +283,44 @@ impl Recipe {
             if recipe.run[..index].iter().any(|other| other.label == run.label) {
                 return refuse(format!("two runs have the label `{}`", run.label));
             }
+            if let Some(reason) = recipe.without_effect(run) {
+                return refuse(format!("run `{}`: {reason}", run.name));
+            }
             if let Some(key) = run.at.keys().find(|key| key.parse::<Scale>().is_err()) {
                 return refuse(format!("run `{}`: at.{key} is not a scale", run.name));
             }
             recipe.trainings(run, name)?;
         }
         if !recipe.run.iter().any(|run| run.name == recipe.shown) {
-            return refuse(format!("shown = \"{}\" is not the name of a run", recipe.shown));
+            let names: Vec<&str> = recipe.run.iter().map(|run| run.name.as_str()).collect();
+            let names = names.join(", ");
+            return refuse(match recipe.shown.as_str() {
+                "" => {
+                    format!("`shown` is missing: the run whose pictures are shown, one of {names}")
+                }
+                other => format!("shown = \"{other}\" is not the name of a run; they are {names}"),
+            });
         }
         for scale in scales {
             recipe.definition(scale, name)?;
             recipe.at_scale(Some(scale), name)?;
         }
         Ok(recipe)
+    }
+
+    /// What a run sets that something else decides.
+    fn without_effect(&self, run: &RunSpec) -> Option<String> {
+        let at = run.at.values().filter_map(Value::as_table);
+        let tables: Vec<&Table> = [&self.base, &run.set].into_iter().chain(at).collect();
+        if tables.iter().any(|table| table.contains_key("run")) {
+            return Some(
+                "the key `run` has no effect, for the folder follows from its name".into(),
+            );
+        }
+        let seeds = if run.seeds.is_empty() { &self.seeds } else { &run.seeds };
+        let own = tables.iter().skip(1).any(|table| table.contains_key("seed"));
+        (own && !seeds.is_empty())
+            .then(|| "the key `seed` has no effect beside `seeds`; leave one of them out".into())
     }
 
     /// The recipe with everything that `scale` says filled in: its data definition below `base`, and
@@ -308,6 +345,10 @@ impl Recipe {
         };
         let DataDefinition { set, test, also_test, .. } = self.definition(scale, name)?;
         let mut filled = self.clone();
+        if scale != Scale::Paper && !self.rehearsal.title.is_empty() {
+            filled.title.clone_from(&self.rehearsal.title);
+            filled.description.clone_from(&self.rehearsal.description);
+        }
         filled.base = set;
         merge(&mut filled.base, &self.base);
         (filled.test, filled.also_test, filled.scales) = (test, also_test, Scales::default());
@@ -431,6 +472,21 @@ mod tests {
         assert_eq!(with("[9]", "[3, 4]"), two);
         assert!(two.iter().all(|(folder, ..)| without_seed(folder) == "b"));
         assert_eq!((without_seed("b-seeds"), without_seed("b-seed")), ("b-seeds", "b-seed"));
+    }
+
+    #[test]
+    fn keys_without_effect_are_refused() {
+        let refused = |from: &str, to: &str| {
+            Recipe::parse(&TEXT.replace(from, to), "test").unwrap_err().to_string()
+        };
+        let error = refused("set = { model", "seeds = [1, 2]\nset = { seed = 7, model");
+        assert!(error.contains("run `a`") && error.contains("`seed` has no effect"), "{error}");
+        let error = refused("set = { model", "set = { run = \"x\", model");
+        assert!(error.contains("`run` has no effect"), "{error}");
+        let error = refused("epochs = 3", "epochs = 3\nrun = \"x\"");
+        assert!(error.contains("`run` has no effect"), "{error}");
+        let error = refused("shown = \"b\"", "");
+        assert!(error.contains("`shown` is missing") && error.contains("one of a, b"), "{error}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::{
     scale::{Places, set_name},
     start::starting_hash,
     test_pairs::{TestPairs, named_test_pairs},
+    words::counted,
 };
 
 /// What to reproduce and where to put it.
@@ -44,12 +45,18 @@ impl ReproduceRequest {
     /// The folder of the results.
     pub fn folder(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
-            let stem = Path::new(&self.recipe).file_stem().unwrap_or_default().to_string_lossy();
-            Path::new("runs").join(match self.scale {
-                Some(scale) => format!("{stem}-{scale}"),
-                None => stem.into_owned(),
+            let Owner { recipe, scale } = self.owner();
+            Path::new("runs").join(match scale {
+                Some(scale) => format!("{recipe}-{scale}"),
+                None => recipe,
             })
         })
+    }
+
+    /// Whose the folder of the results is.
+    pub(crate) fn owner(&self) -> Owner {
+        let stem = Path::new(&self.recipe).file_stem().unwrap_or_default().to_string_lossy();
+        Owner { recipe: stem.into_owned(), scale: self.scale.map(|scale| scale.to_string()) }
     }
 
     /// Every training of the recipe with its configuration's paths resolved, in order.
@@ -88,6 +95,45 @@ impl fmt::Display for ReproduceSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.table)?;
         write!(f, "Open {}", self.out.join("report.html").display())
+    }
+}
+
+/// Whose a folder of results is: `recipe.json` in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Owner {
+    /// Name of the recipe.
+    recipe: String,
+    scale: Option<String>,
+}
+
+impl Owner {
+    /// Refuses a folder with results of another recipe, whose tables would be replaced.
+    ///
+    /// # Errors
+    /// [`ExperimentError::OtherRecipe`], or a file that cannot be read.
+    pub fn require(&self, out: &Path) -> Result<()> {
+        match read_json::<Self>(&out.join("recipe.json"))? {
+            Some(before) if before != *self => Err(ExperimentError::OtherRecipe {
+                path: out.to_path_buf(),
+                before: before.to_string(),
+                now: self.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Owner::require`], and leaves the file.
+    fn take(&self, out: &Path) -> Result<()> {
+        self.require(out)?;
+        write_json(&out.join("recipe.json"), self)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.recipe)?;
+        self.scale.iter().try_for_each(|scale| write!(f, " at scale {scale}"))
     }
 }
 
@@ -169,6 +215,7 @@ fn go(request: &ReproduceRequest, only: Option<&str>, watch: &mut dyn Watch) -> 
         tested.push(Tested { pairs, hash, out });
     }
     fs::create_dir_all(&out).map_err(ExperimentError::io("create", &out))?;
+    request.owner().take(&out)?;
 
     let all = trainings.iter().map(Vec::len).sum::<usize>();
     let mut number = 0;
@@ -255,7 +302,7 @@ fn train_run(
     let begun = folder.state().exists() || folder.previous_state().exists();
     if begun {
         let change = match Fingerprint::read(&config.run)? {
-            Some(before) => now.change_from(&before),
+            Some(before) => now.change_from(&before, &folder, &config),
             None => Some("its configuration, code and data, of which it has no record,".into()),
         };
         if let Some(change) = change {
@@ -270,7 +317,7 @@ fn train_run(
     let before = if folder.metrics().exists() { folder.records()?.len() as u64 } else { 0 };
     if before < config.epochs {
         watch.note(&match before {
-            0 => format!("{place}, {} epochs", config.epochs),
+            0 => format!("{place}, {}", counted(config.epochs, "epoch")),
             _ => format!("{place}, continued after epoch {before} of {}", config.epochs),
         });
     } else {
@@ -362,7 +409,7 @@ fn scale_note(scale: Scale, methods: &[Method]) -> String {
         Some((last.epoch, last.step))
     });
     let length = records.max().map_or(String::new(), |(epochs, steps)| {
-        format!(" ({epochs} epochs, {steps} steps a run)")
+        format!(" ({}, {} a run)", counted(epochs, "epoch"), counted(steps, "step"))
     });
     match scale {
         Scale::Sample => format!(

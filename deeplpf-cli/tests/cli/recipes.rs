@@ -69,8 +69,14 @@ fn finished_runs_are_known_by_configuration_code_and_data() {
 
     // Another configuration.
     room.write("tiny.toml", RECIPE.replace("crop = 32", "crop = 40"));
-    let changed = ["results/runs/unet: the configuration changed", "--redo", "--out"];
-    reproduce(&room, "").one_error_at_end(&changed);
+    let words = "results/runs/unet: the configuration (data.crop was 32, now 40) changed";
+    reproduce(&room, "").one_error_at_end(&[words, "--redo", "--out"]);
+    // Another recipe would replace the tables.
+    room.write("other.toml", RECIPE.replace("crop = 32", "crop = 40"));
+    for options in ["", "--dry-run", "--submit local"] {
+        let other = room.run(&format!("reproduce other.toml -o results {options}"));
+        other.one_error_at_end(&["results", "recipe `tiny`", "`other`", "--out"]);
+    }
     room.write("tiny.toml", RECIPE);
     assert_eq!(reproduce(&room, "").code, 0);
 

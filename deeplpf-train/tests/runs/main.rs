@@ -129,6 +129,55 @@ fn a_damaged_newest_state_falls_back_and_says_so() {
 }
 
 #[test]
+fn two_damaged_states_say_what_is_left() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    train(&config, false).unwrap();
+    let folder = RunFolder::new(&config.run);
+    for state in [folder.state(), folder.previous_state()] {
+        let bytes = fs::read(&state).unwrap();
+        fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let error = train(&config, true).unwrap_err().to_string();
+    assert!(error.contains("neither") && error.contains("last.safetensors"), "{error}");
+}
+
+/// The sample set as files, of which some are then changed.
+#[test]
+fn a_run_does_not_go_on_with_other_pairs() {
+    let scratch = tempfile::tempdir().unwrap();
+    let set = scratch.path().join("set");
+    deeplpf_data::sample::write_to(&set).unwrap();
+    let mut config = TrainConfig { epochs: 1, ..config(&scratch.path().join("run")) };
+    config.data.source = set.display().to_string();
+    train(&config, false).unwrap();
+    config.epochs = 2;
+    let trained = fs::read_to_string(config.run.join("splits/train.txt")).unwrap();
+    let id = trained.lines().next().unwrap();
+    let file = |folder: &str| {
+        let files = fs::read_dir(set.join(folder)).unwrap().map(|file| file.unwrap().path());
+        files.into_iter().find(|file| file.file_stem().unwrap() == id).unwrap()
+    };
+    let (input, target) = (file("input"), file("target"));
+    let kept = fs::read(&target).unwrap();
+    fs::copy(&input, &target).unwrap();
+    let refused = || train(&config, true).unwrap_err().to_string();
+    let error = refused();
+    assert!(
+        error.contains("training pairs have the same names, but files of other sizes"),
+        "{error}"
+    );
+    let aside = scratch.path().join("aside.png");
+    fs::rename(&input, &aside).unwrap();
+    fs::remove_file(&target).unwrap();
+    let error = refused();
+    assert!(error.contains(&format!("training pair `{id}` is not there any more")), "{error}");
+    fs::rename(&aside, &input).unwrap();
+    fs::write(&target, kept).unwrap();
+    train(&config, true).unwrap();
+}
+
+#[test]
 fn a_run_is_neither_shortened_nor_shared() {
     let scratch = tempfile::tempdir().unwrap();
     let config = TrainConfig { epochs: 2, ..config(scratch.path()) };

@@ -57,6 +57,7 @@ pub struct SlurmJob {
 /// A recipe that is not valid, data that are not there, or (without `redo`) a run that was begun with
 /// another configuration, code or data.
 pub fn tasks_left(request: &ReproduceRequest) -> Result<Vec<SweepTask>> {
+    request.owner().require(&request.folder())?;
     let all = request.trainings()?;
     let places = request.places();
     places.write_lists(&named_lists(&[], all.iter().map(|(training, _)| training)))?;
@@ -72,7 +73,7 @@ pub fn tasks_left(request: &ReproduceRequest) -> Result<Vec<SweepTask>> {
             let now = Fingerprint::new(&training.config, data, starting_hash(&config)?);
             let run = RunFolder::new(&config.run);
             let begun = run.state().exists() || run.previous_state().exists();
-            match now.change_from(&before) {
+            match now.change_from(&before, &run, &config) {
                 Some(change) if begun && !request.redo => {
                     return Err(ExperimentError::Changed { path: config.run, change });
                 }
