@@ -10,35 +10,36 @@
 //! follows: NCCL asks that an operation is captured on all ranks or on none, and a rank may be capturing
 //! the program of a shape that another one has captured before or never sees.
 
+mod options;
+mod program;
 mod together;
+mod weights;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
-use candle_core::Tensor as CandleTensor;
 use cudarc::driver::{CudaEvent, result};
 use half::bf16;
 
 use super::{
-    Device, Execution, PairPick, Precision, ResidentPairs,
+    Device, PairPick, Precision, ResidentPairs,
     error::{CudaError, Doing},
     gpu::Gpu,
-    kernels::{Dropout, LossSettings, LossTerms, Pick, StepState, loss_workspace},
+    kernels::{LossTerms, Pick, StepState},
     memory::{Buffer, Pinned, Plain},
     nccl::Ranks,
-    network::{
-        Backbone, Filters, GatePenalty, HeadInput, Maps, Number, Recorder, Shared,
-        require_supported,
-    },
+    network::{Shared, require_supported},
     parameters::Weights,
     prediction::Prediction,
-    span::Span,
     staging::Staging,
-    tape::{Arena, Program, Tape, Tensor},
+    tape::{Arena, Program, Tensor},
 };
-use crate::{CoreError, LossConfig, MIN_SIDE, Model, ModelConfig};
+use crate::{CoreError, Model, ModelConfig};
+
+pub use options::{Moments, StepReport, TrainingOptions};
+use program::{Images, Key, Source, Step, flat_gradients};
 
 type Result<T, E = CoreError> = std::result::Result<T, E>;
 
@@ -53,100 +54,6 @@ unsafe impl Plain for Pick {}
 unsafe impl cudarc::driver::DeviceRepr for Pick {}
 // SAFETY: zeros are the first pixels of the first image.
 unsafe impl cudarc::driver::ValidAsZeroBits for Pick {}
-
-/// Everything a training step is computed with but the images.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrainingOptions {
-    /// Weights of the loss.
-    pub loss: LossConfig,
-    /// Weight of the mean gate in the loss; without effect in a model without gates.
-    pub gate: f64,
-    /// Adam's step size; [`Training::set_learning_rate`] changes it.
-    pub learning_rate: f64,
-    /// Decay of Adam's first moment.
-    pub beta1: f64,
-    /// Decay of Adam's second moment.
-    pub beta2: f64,
-    /// Added to the root of Adam's second moment.
-    pub epsilon: f64,
-    /// Most that the L2 norm of the whole gradient may be; a larger one is scaled down to it. 0: no
-    /// limit.
-    pub clip_norm: f64,
-    /// Times the learning rate for the backbone; 0 freezes it.
-    pub backbone_rate: f64,
-    /// Times the learning rate for the heads; 0 freezes them.
-    pub heads_rate: f64,
-    /// Largest loss; a step above it changes nothing.
-    pub max_loss: f64,
-    /// Decay of a moving average of the parameters, which [`Training::predict`] then uses: after update
-    /// t (from 1) a <- d a + (1 - d) w with d = min(this, (1 + t) / (10 + t)). 0: none.
-    pub average: f64,
-    /// Seed of dropout; the masks are those of the CPU for the same seed and step.
-    pub seed: u64,
-    /// Numbers of the convolutions.
-    pub precision: Precision,
-    /// One graph or launch by launch; the bits are the same.
-    pub execution: Execution,
-}
-
-impl Default for TrainingOptions {
-    /// The release's.
-    fn default() -> Self {
-        Self {
-            loss: LossConfig::default(),
-            gate: 0.0,
-            learning_rate: 1e-4,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            clip_norm: 0.0,
-            backbone_rate: 1.0,
-            heads_rate: 1.0,
-            max_loss: f64::INFINITY,
-            average: 0.0,
-            seed: 0,
-            precision: Precision::Fp32,
-            execution: Execution::Graph,
-        }
-    }
-}
-
-/// What one step did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepReport {
-    /// Number of the step, from 0.
-    pub step: u64,
-    /// The loss before the update.
-    pub loss: f32,
-    /// Its mean absolute difference in scaled CIELAB.
-    pub lab: f32,
-    /// Its MS-SSIM.
-    pub ms_ssim: f32,
-    /// Whether loss and gradient were finite numbers and the loss at most
-    /// [`TrainingOptions::max_loss`]; if not, parameters and moments were left as they were.
-    pub finite: bool,
-}
-
-/// Adam's moments by parameter name, and how many updates made them.
-#[derive(Clone, Debug)]
-pub struct Moments {
-    /// Updates made.
-    pub updates: u64,
-    /// Running means of the gradients.
-    pub first: BTreeMap<String, CandleTensor>,
-    /// Running means of their squares.
-    pub second: BTreeMap<String, CandleTensor>,
-}
-
-/// Where a program's images come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    Host,
-    /// Address and bytes of a resident data set.
-    Resident(u64, usize),
-}
-
-type Key = (Source, [usize; 3]);
 
 /// A step shared out over several GPUs.
 struct Together {
@@ -171,22 +78,6 @@ unsafe impl Plain for Said {}
 unsafe impl cudarc::driver::DeviceRepr for Said {}
 // SAFETY: zeros are numbers.
 unsafe impl cudarc::driver::ValidAsZeroBits for Said {}
-
-/// The program of one shape.
-struct Step {
-    program: Program,
-    images: Images,
-    raw: Tensor,
-    output: Tensor,
-}
-
-/// Memory that outlives a run: what the program reads its images from.
-enum Images {
-    /// Inputs and targets, (N, 3, H, W) each.
-    Host { input: Buffer, target: Buffer },
-    /// Picks of inputs and targets.
-    Resident { picks: Buffer },
-}
 
 /// A report on its way.
 struct Pending {
@@ -235,13 +126,6 @@ pub struct Training {
 /// Bytes of one report: the state, then the loss.
 const STATE: usize = size_of::<StepState>();
 const REPORT: usize = STATE + 16;
-
-/// The gradients and the loss of a step.
-fn flat_gradients(shared: &Shared, terms: &Buffer) -> (Span<f32>, Span<LossTerms>) {
-    let trained = shared.weights.layout().trained();
-    let gradients = shared.gradients.as_deref().unwrap_or(shared.weights.buffer());
-    (Span::new(gradients.pointer(), trained), Span::new(terms.pointer(), 1))
-}
 
 impl Training {
     /// Starts from the parameters of `model`, which is not changed before [`Training::store`].
@@ -552,85 +436,6 @@ impl Training {
         Ok(self.reports.drain(..).collect())
     }
 
-    /// Copies the parameters into `model`, which has the same configuration. Waits for queued steps.
-    ///
-    /// # Errors
-    /// The GPU refuses.
-    pub fn store(&self, model: &Model) -> Result<()> {
-        self.shared.weights.layout().store(&self.shared.weights.read()?, model)
-    }
-
-    /// Copies the parameters of `model`, which has the same configuration, to the GPU.
-    ///
-    /// # Errors
-    /// The GPU refuses.
-    pub fn load(&mut self, model: &Model) -> Result<()> {
-        let flat = self.shared.weights.layout().flatten(model)?;
-        self.shared.weights.buffer().write(0, &flat)?;
-        Ok(self.shared.round_weights()?)
-    }
-
-    /// As [`Training::store`], of the averaged parameters; nothing where there are none.
-    ///
-    /// # Errors
-    /// The GPU refuses.
-    pub fn store_average(&self, model: &Model) -> Result<()> {
-        let Some(Shared { weights, .. }) = &self.average else { return Ok(()) };
-        weights.layout().store(&weights.read()?, model)
-    }
-
-    /// As [`Training::load`], of the averaged parameters; nothing where there are none.
-    ///
-    /// # Errors
-    /// The GPU refuses.
-    pub fn load_average(&mut self, model: &Model) -> Result<()> {
-        let Some(Shared { weights, .. }) = &self.average else { return Ok(()) };
-        Ok(weights.buffer().write(0, &weights.layout().flatten(model)?)?)
-    }
-
-    /// Adam's moments. Waits for queued steps.
-    ///
-    /// # Errors
-    /// The GPU refuses.
-    pub fn moments(&self) -> Result<Moments> {
-        let layout = self.shared.weights.layout();
-        let read = |buffer: &Buffer| {
-            let mut flat = vec![0.0; layout.trained()];
-            buffer.read(0, &mut flat)?;
-            layout.tensors(&flat)
-        };
-        let updates = self.read_state()?.updates;
-        Ok(Moments { updates, first: read(&self.moments[0])?, second: read(&self.moments[1])? })
-    }
-
-    /// Goes on from saved moments after `step` steps: with the parameters of that moment loaded, the
-    /// next steps have the bits they would have had.
-    ///
-    /// # Errors
-    /// A moment of another shape than its parameter, or the GPU refuses.
-    pub fn restore(&mut self, step: u64, moments: &Moments) -> Result<()> {
-        let layout = self.shared.weights.layout();
-        self.moments[0].write(0, &layout.flatten_tensors(&moments.first)?)?;
-        self.moments[1].write(0, &layout.flatten_tensors(&moments.second)?)?;
-        while self.take_report(true)? {}
-        self.step = step;
-        self.sent = self.said;
-        Ok(self.write_state(moments.updates)?)
-    }
-
-    /// Gradients of the last step by parameter name. Waits for queued steps.
-    ///
-    /// # Errors
-    /// The GPU refuses.
-    pub fn gradients(&self) -> Result<BTreeMap<String, CandleTensor>> {
-        let layout = self.shared.weights.layout();
-        let mut flat = vec![0.0; layout.trained()];
-        if let Some(gradients) = &self.shared.gradients {
-            gradients.read(0, &mut flat)?;
-        }
-        layout.tensors(&flat)
-    }
-
     /// Enhances images with the parameters (their average, where there is one) as they are after the
     /// queued steps, without dropout:
     /// `input` (N, 3, H, W), `shape` = [N, H, W]. Waits for the result, of the same size.
@@ -649,165 +454,6 @@ impl Training {
         let Some(prediction) = self.predictions.get_mut(&shape) else { return Ok(Vec::new()) };
         self.staging.upload(&[(input, prediction.input(input.len())?)])?;
         Ok(prediction.run(&mut self.arena, self.options.execution)?.0)
-    }
-
-    fn require_step(&mut self, key: Key, stored: Option<Span<u8>>) -> Result<()> {
-        if self.steps.contains_key(&key) {
-            return Ok(());
-        }
-        let [_, height, width] = key.1;
-        if height < MIN_SIDE || width < MIN_SIDE {
-            return Err(CoreError::ImageTooSmall { height, width, least: MIN_SIDE });
-        }
-        let step = match self.options.precision {
-            Precision::Bf16 => self.record::<bf16>(key.1, stored)?,
-            Precision::Fp32 | Precision::Tf32 => self.record::<f32>(key.1, stored)?,
-        };
-        self.steps.insert(key, step);
-        Ok(())
-    }
-
-    /// Records and lays out the program of one shape.
-    fn record<T: Number>(
-        &self,
-        [batch, height, width]: [usize; 3],
-        stored: Option<Span<u8>>,
-    ) -> Result<Step, CudaError> {
-        let recorder = &mut Recorder::new(&self.shared, true)?;
-        let gpu = recorder.gpu();
-        let shape = [batch, 3, height, width];
-        let input = recorder.maps::<f32>(shape, 1);
-        let (target, images) = match stored {
-            None => self.record_host(recorder, input)?,
-            Some(stored) => self.record_resident(recorder, input, stored)?,
-        };
-        let rounded = T::image(recorder, input);
-        let state = Span::<StepState>::new(self.state.pointer(), 1);
-        let dropout = Dropout { probability: self.config.dropout, seed: self.options.seed, state };
-        let heads = HeadInput::<T>::new(recorder, &self.config, batch, Some(dropout), None);
-        let (seen, levels) = ((input, rounded), heads.encoder());
-        let backbone = Backbone::<T>::record(recorder, self.config.widths, seen, &levels, None)?;
-        let seen = (backbone.residual, backbone.image);
-        let filters = Filters::<T>::record(recorder, &self.config, heads, seen)?;
-        let gradient = self.record_loss(recorder, filters.output, target)?;
-        let terms = Span::new(self.terms.pointer(), 1);
-        let penalty = GatePenalty { weight: self.options.gate, terms };
-        let seen = filters.backward(recorder, gradient, penalty)?;
-        let through_image = backbone.backward_image(recorder, seen.image)?;
-        filters.backward_weights(recorder)?;
-        backbone.backward(recorder, through_image, Some(seen.residual), &seen.levels)?;
-        match &self.together {
-            None => self.record_update(&mut recorder.tape),
-            Some(_) => {
-                let (gradients, terms) = flat_gradients(&self.shared, &self.terms);
-                recorder.tape.push("weighing of the gradients", [], move |[]| {
-                    gpu.kernels.weigh(gpu.stream(), gradients, terms, state)
-                });
-            }
-        }
-        recorder.tape.keep(filters.raw);
-        recorder.tape.keep(filters.output.tensor);
-        let (raw, output) = (filters.raw, filters.output.tensor);
-        let tape = std::mem::take(&mut recorder.tape);
-        Ok(Step { program: tape.compile(&self.device), images, raw, output })
-    }
-
-    /// Records Adam's part of a step.
-    fn record_update(&self, tape: &mut Tape) {
-        let trained = self.shared.weights.layout().trained();
-        let flat = |buffer: &Buffer| Span::<f32>::new(buffer.pointer(), trained);
-        let parameters = flat(self.shared.weights.buffer());
-        let (gradients, terms) = flat_gradients(&self.shared, &self.terms);
-        let moments = [flat(&self.moments[0]), flat(&self.moments[1])];
-        let rounded = self.shared.rounded.as_ref();
-        let rounded = rounded.map(|buffer| Span::<bf16>::new(buffer.pointer(), trained));
-        let average = self.average.as_ref().map(|shared| flat(shared.weights.buffer()));
-        let heads_first = self.shared.weights.layout().heads_first();
-        let state = Span::<StepState>::new(self.state.pointer(), 1);
-        let gpu = self.shared.gpu.clone();
-        tape.push("Adam", [], move |[]| {
-            let (stream, kernels) = (gpu.stream(), &gpu.kernels);
-            let scratch = gpu.scratch();
-            kernels.check_finite(stream, gradients, heads_first, terms, state, scratch)?;
-            kernels.adam(
-                stream,
-                parameters,
-                gradients,
-                moments,
-                rounded,
-                average,
-                heads_first,
-                state,
-                scratch,
-            )
-        });
-    }
-
-    fn record_host(
-        &self,
-        recorder: &mut Recorder,
-        input: Maps<f32>,
-    ) -> Result<(Maps<f32>, Images), CudaError> {
-        let shape = input.shape();
-        let bytes = shape.iter().product::<usize>() * size_of::<f32>();
-        let buffer = || Buffer::zeros(&self.device, "images of a step", bytes);
-        let (from, target) = (buffer()?, buffer()?);
-        let maps = |recorder: &mut Recorder, buffer: &Buffer| {
-            Maps::<f32>::of(recorder.tape.fixed(buffer.pointer(), bytes), shape, 0)
-        };
-        let arrived = maps(recorder, &from);
-        recorder.convert(arrived, input);
-        let target_maps = maps(recorder, &target);
-        Ok((target_maps, Images::Host { input: from, target }))
-    }
-
-    fn record_resident(
-        &self,
-        recorder: &mut Recorder,
-        input: Maps<f32>,
-        stored: Span<u8>,
-    ) -> Result<(Maps<f32>, Images), CudaError> {
-        let gpu = recorder.gpu();
-        let batch = input.batch;
-        let bytes = 2 * batch * size_of::<Pick>();
-        let buffer = Buffer::zeros(&self.device, "picks of a step", bytes)?;
-        let picks = Span::<Pick>::new(buffer.pointer(), 2 * batch);
-        let target = recorder.maps::<f32>(input.shape(), 0);
-        recorder.tape.push("fetch pairs", [input.tensor, target.tensor], move |[a, b]| {
-            let (kernels, stream) = (&gpu.kernels, gpu.stream());
-            let (input, target) = (input.planes(a)?, target.planes(b)?);
-            kernels.fetch_images(stream, stored, picks.part(0, batch)?, input)?;
-            kernels.fetch_images(stream, stored, picks.part(batch, batch)?, target)
-        });
-        Ok((target, Images::Resident { picks: buffer }))
-    }
-
-    /// Records the loss; the gradient of `output`.
-    fn record_loss(
-        &self,
-        recorder: &mut Recorder,
-        output: Maps<f32>,
-        target: Maps<f32>,
-    ) -> Result<Maps<f32>, CudaError> {
-        let gpu = recorder.gpu();
-        let [batch, _, height, width] = output.shape();
-        let workspace = recorder.tape.tensor(loss_workspace(batch, height, width)?);
-        let gradient = recorder.maps::<f32>(output.shape(), 0);
-        let settings = LossSettings::new(self.options.loss, self.config.fixes);
-        let terms = Span::<LossTerms>::new(self.terms.pointer(), 1);
-        let tensors = [output.tensor, target.tensor, gradient.tensor, workspace];
-        recorder.tape.push("loss", tensors, move |[a, b, c, d]| {
-            let (output, target, gradient) =
-                (output.planes(a)?, target.planes(b)?, gradient.planes(c)?);
-            let stream = gpu.stream();
-            // The workspace is the arena's: its counter holds whatever was there before.
-            // SAFETY: the workspace has more than four bytes.
-            unsafe { result::memset_d8_async(d.pointer(), 0, 4, stream.cu_stream()) }
-                .doing("clear memory")?;
-            let gradient = Some(gradient);
-            gpu.kernels.loss(stream, output, target, settings, terms, gradient, d.span())
-        });
-        Ok(gradient)
     }
 
     /// The output of the last step of `shape` = [N, H, W] on images of this machine, before its

@@ -1,6 +1,8 @@
 //! Steps over the GPUs of several processes: each computes a batch of the step, all make the same
 //! update.
 
+#[cfg(feature = "nccl")]
+use super::super::tape::Tape;
 use super::*;
 
 impl Training {
